@@ -1,0 +1,34 @@
+"""Residual networks as applications: from a folder of pictures to a served model.
+
+    run = resnet_tasks.train("classify", data="my_pictures/")
+    model = resnet_tasks.load(run)
+    model.predict(["cat.jpg"])
+
+The names below are imported when they are first used: `import resnet_tasks` costs nothing and brings in no TensorFlow.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from resnet_tasks import backbones, classification
+    from resnet_tasks.commands import batches, check, evaluate, export, load, predict, train
+
+__version__ = "0.1.0"
+
+_VERBS = ("batches", "check", "evaluate", "export", "load", "predict", "train")
+_PACKAGES = ("backbones", "classification")
+
+__all__ = ["__version__", "backbones", "batches", "check", "classification", "evaluate", "export", "load", "predict", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _VERBS:
+        return getattr(importlib.import_module("resnet_tasks.commands"), name)
+    if name in _PACKAGES:
+        return importlib.import_module(f"resnet_tasks.{name}")
+    raise AttributeError(f"module 'resnet_tasks' has no attribute {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,98 @@
+"""From a name to a backbone.  Listing names imports no Keras; creating one does."""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, get_args
+
+from resnet_tasks.backbones.specs import CATALOG, IResNetSpec, Norm
+from resnet_tasks.errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    from resnet_tasks.model import Pyramid
+
+
+@dataclass(frozen=True)
+class Description:
+    """What the table of backbones shows of one.
+
+    Attributes:
+        name: The name to create it by.
+        parameters: Trainable parameters, without a classifier.
+        levels: The keys of its pyramid, finest first; `"C{l}"` has stride `2**l`.
+        paper: Where it is described.
+    """
+
+    name: str
+    parameters: int
+    levels: tuple[str, ...]
+    paper: str
+
+
+def names() -> tuple[str, ...]:
+    """Every name that `create` takes."""
+    return tuple(CATALOG)
+
+
+def describe(name: str) -> Description:
+    """What there is to say of a backbone without building it.
+
+    Raises:
+        UsageError: There is no such name.
+    """
+    entry = _entry(name)
+    return Description(name, entry.parameters, entry.spec.levels, entry.paper)
+
+
+def create(
+    name: str,
+    *,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    weights: str | None = None,
+    output_stride: int = 32,
+    norm: Norm = "batch",
+) -> "Pyramid":
+    """Builds a backbone.
+
+    Args:
+        name: One of `names()`.
+        input_shape: `(height, width, 3)` of the images; `None` where it varies.
+        weights: `None`: the backbone starts at random.
+        output_stride: 32, the network as published; 8 or 16 dilate its last stages.
+        norm: "batch", or "group" for batches too small for it.
+
+    Returns:
+        A functional model from images `(batch, height, width, 3)`, RGB 0..255, to a dict of
+        features, finest first.
+
+    Raises:
+        UsageError: An argument is none of these, or the network cannot be dilated.
+    """
+    entry = _entry(name)
+    _check(input_shape, weights, output_stride, norm)
+    if isinstance(entry.spec, IResNetSpec):
+        from resnet_tasks.backbones.iresnet import iresnet as build
+    else:
+        from resnet_tasks.backbones.residual import resnet as build
+    spec = replace(entry.spec, norm=norm)
+    return build(spec, tuple(input_shape), output_stride=output_stride, name=name)
+
+
+def _entry(name: str):
+    if name not in CATALOG:
+        raise UsageError(
+            f"no backbone is called {name!r}{nearest(name, CATALOG)} "
+            "(`resnet-tasks backbones` lists them all)"
+        )
+    return CATALOG[name]
+
+
+def _check(input_shape, weights, output_stride, norm) -> None:
+    if len(input_shape) != 3 or input_shape[2] != 3:
+        raise UsageError(f"input_shape must be (height, width, 3), RGB; got {tuple(input_shape)}")
+    if weights is not None:
+        raise UsageError(
+            f"weights={weights!r}: backbones start at random so far; pass weights=None"
+        )
+    if output_stride not in (8, 16, 32):
+        raise UsageError(f"output_stride must be 8, 16 or 32; got {output_stride!r}")
+    if norm not in get_args(Norm):
+        raise UsageError(f"norm must be one of {', '.join(get_args(Norm))}; got {norm!r}")

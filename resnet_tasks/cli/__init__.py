@@ -1,0 +1,1 @@
+"""The command line.  Its modules import click alone; commands import what is heavy."""

@@ -1,0 +1,1 @@
+"""From files to batches: readers, the one decoder, checks, augmentation."""

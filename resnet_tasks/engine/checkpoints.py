@@ -1,0 +1,191 @@
+"""Checkpoints: a folder a step, written aside and renamed, so that a torn one is never taken for a whole one."""
+
+import errno
+import json
+import logging
+import os
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from resnet_tasks.engine.step import TrainStep
+from resnet_tasks.errors import DataError, ResnetTasksError
+
+logger = logging.getLogger("resnet_tasks")
+
+PREFIX = "state"  # TensorFlow's files are state.index and state.data-*
+
+
+@dataclass
+class Progress:
+    """Where a run stands, beside its variables.
+
+    Attributes:
+        step: Steps done; also the place in the data, which is a function of the step alone.
+        best: The best value of the monitor, and
+        best_epoch: the epoch it was reached in.
+        patience: Evaluations since.
+        seconds: Time spent training, over all lives of the run.
+        finished: Whether nothing is left to do.
+        epoch_sums: Sums behind the epoch's losses so far: `{term: sum over steps}`.
+        lr_scale: What rollbacks have made of the learning rate.
+        rollbacks: How many there were.
+    """
+
+    step: int = 0
+    best: float | None = None
+    best_epoch: int | None = None
+    patience: int = 0
+    seconds: float = 0.0
+    finished: bool = False
+    epoch_sums: dict[str, float] = field(default_factory=dict)
+    lr_scale: float = 1.0
+    rollbacks: int = 0
+
+
+class Checkpoints:
+    """The checkpoints of a run: `<folder>/<step>/`, and two small files, `last` and `best`, that name steps.
+
+    Args:
+        folder: The run's `checkpoints/`.
+        train_step: Whose variables are kept: the model's, the optimizer's, the averages, the random generators.
+        chief: Whether this process writes.  The others take part (some variables are summed over processes in
+            being read) and write to a scratch folder that they remove.
+    """
+
+    def __init__(self, folder: Path, train_step: TrainStep, chief: bool = True):
+        self.folder, self.chief = Path(folder), chief
+        model, optimizer = train_step.model, train_step.optimizer
+        self._checkpoint = tf.train.Checkpoint(
+            # The generators' states are variables of the model, which Keras saves nowhere.
+            model=_by_path(model.variables),
+            optimizer=_by_path(optimizer.variables),
+            average=train_step.average,
+            updates=train_step.updates,
+            loss_scale=train_step.scale,
+            finite_in_a_row=train_step.finite_in_a_row,
+        )
+
+    def save(self, progress: Progress, best: bool = False) -> Path:
+        """Writes the state of now; the last good one stays whatever happens.
+
+        Raises:
+            ResnetTasksError: The disk is full or cannot be written.
+        """
+        final = self.folder / f"{progress.step:08d}"
+        part = self.folder / f".{progress.step:08d}.{'part' if self.chief else f'worker-{os.getpid()}'}"
+        try:
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            self._checkpoint.write(str(part / PREFIX))
+            (part / "state.json").write_text(json.dumps(asdict(progress), indent=1))
+            if not self.chief:
+                shutil.rmtree(part)
+                return final
+            shutil.rmtree(final, ignore_errors=True)
+            part.rename(final)
+            self._name("last", final.name)
+            if best:
+                self._name("best", final.name)
+        except (OSError, tf.errors.OpError) as error:
+            shutil.rmtree(part, ignore_errors=True)
+            raise ResnetTasksError(_why_not_written(error, self.folder, self.named("last"))) from error
+        self._sweep()
+        return final
+
+    def restore(self, which: str = "last") -> Progress:
+        """Puts a checkpoint's values into the variables.
+
+        Raises:
+            DataError: There is none, or it cannot be read, or it is another model's.
+        """
+        for path in self._candidates(which):
+            try:
+                # assert_consumed: every value finds its variable and every variable its value.
+                self._checkpoint.read(str(path / PREFIX)).assert_consumed()
+                return Progress(**json.loads((path / "state.json").read_text()))
+            except (tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.OutOfRangeError, ValueError, OSError) as error:
+                problem = f"{path}: {str(error).splitlines()[0]}"
+                logger.warning("checkpoint %s cannot be read, the one before is tried: %s", path.name, problem)
+            except AssertionError as error:
+                raise DataError(f"{path} holds the variables of another model: {str(error).splitlines()[0]}") from error
+        raise DataError(f"{self.folder}: no readable checkpoint {which!r}; start the run anew in another folder")
+
+    def finish(self, progress: Progress) -> None:
+        """Marks the last checkpoint, which must be `progress`'s, as a finished run's."""
+        progress.finished = True
+        if self.chief:
+            write_aside(self.named("last") / "state.json", json.dumps(asdict(progress), indent=1))
+
+    def named(self, which: str) -> Path | None:
+        """The checkpoint that `last` or `best` names, if there is one."""
+        return named(self.folder, which)
+
+    def _candidates(self, which: str) -> list[Path]:
+        """The named checkpoint, and for `last` those before it, newest first."""
+        first = self.named(which)
+        steps = sorted((p for p in self.folder.glob("[0-9]*") if p.is_dir()), reverse=True)
+        if which != "last":
+            return [first] if first else []
+        return steps
+
+    def _name(self, which: str, step: str) -> None:
+        write_aside(self.folder / which, step + "\n")
+
+    def _sweep(self) -> None:
+        """Keeps best and the two newest: if the newest turns out torn, there is one before it."""
+        kept = {path for path in (self.named("last"), self.named("best")) if path}
+        steps = sorted(path for path in self.folder.glob("[0-9]*") if path.is_dir())
+        for path in set(steps[:-2]) - kept:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def named(folder: Path, which: str) -> Path | None:
+    """The checkpoint folder that the file `last` or `best` in `folder` names, or `None`."""
+    pointer = Path(folder) / which
+    if not pointer.is_file():
+        return None
+    path = Path(folder) / pointer.read_text().strip()
+    return path if path.is_dir() else None
+
+
+def model_values(checkpoint: Path, model, averaged: bool) -> list[np.ndarray]:
+    """The values of the model's variables in a checkpoint folder, the averages where asked for, in the model's order."""
+    reader = tf.train.load_checkpoint(str(checkpoint / PREFIX))
+    shapes = reader.get_variable_to_shape_map()
+    values, index = [], 0
+    for variable in model.variables:
+        key = f"model/{_key(variable)}/.ATTRIBUTES/VARIABLE_VALUE"
+        if variable.dtype.startswith(("float", "bfloat")):
+            average = f"average/{index}/.ATTRIBUTES/VARIABLE_VALUE"
+            key = average if averaged and average in shapes else key
+            index += 1
+        if key not in shapes:
+            raise DataError(f"{checkpoint} holds no variable {variable.path}: it belongs to another model")
+        values.append(reader.get_tensor(key))
+    return values
+
+
+def _by_path(variables) -> dict[str, tf.Variable]:
+    return {_key(variable): variable.value for variable in variables}
+
+
+def _key(variable) -> str:
+    return variable.path.replace("/", "|")
+
+
+def write_aside(path: Path, text: str) -> None:
+    """Writes a text file aside and renames it: a reader sees the old one or the new one, never a part."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text)
+    os.replace(part, path)
+
+
+def _why_not_written(error: Exception, folder: Path, last: Path | None) -> str:
+    full = getattr(error, "errno", None) == errno.ENOSPC or "space" in str(error).lower()
+    cause = "the disk is full" if full else str(error).splitlines()[0][:200]
+    kept = f"the last good checkpoint is {last}; make room and go on with --resume" if last else "there is no checkpoint yet"
+    return f"no checkpoint could be written to {folder}: {cause}; {kept}"

@@ -1,0 +1,66 @@
+"""Evaluation: every picture of a split once, in order, on all replicas."""
+
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from resnet_tasks.data.batching import Batches, Share
+from resnet_tasks.model import TaskModel
+from resnet_tasks.task import Task
+
+
+def distributed(strategy, batches: Batches, first_step: int = 0, micro_batches: int = 1):
+    """The batches' stream as an iterable of what `strategy.run` takes: tensors on one device, else per-replica values."""
+    replicas = strategy.num_replicas_in_sync
+    if replicas == 1:
+        return batches.stream(first_step, micro_batches=micro_batches)
+
+    def stream(context):
+        own = replicas // context.num_input_pipelines
+        share = Share(context.input_pipeline_id * own, own, replicas)
+        return batches.stream(first_step, share, micro_batches)
+
+    return strategy.distribute_datasets_from_function(stream)
+
+
+class Evaluator:
+    """Measures a model on a split, as often as asked, without tracing anew.
+
+    Args:
+        task: The task.
+        model: Its model, in the strategy's scope.
+        strategy: A `tf.distribute` strategy.
+        split: The split's name.
+    """
+
+    def __init__(self, task: Task, model: TaskModel, strategy, split: str):
+        self._task, self._split, self._strategy = task, split, strategy
+        self.batches = task.batches(split, training=False)
+        self._data = distributed(strategy, self.batches)
+        predictor = task.predictor(model)
+        self._answer = tf.function(lambda prepared: strategy.run(predictor.answer, args=(prepared,)))
+
+    def run(self) -> dict:
+        """The task's metrics, with `images`, `split` and `seconds`."""
+        start = time.perf_counter()
+        measured = self._task.measure(self.pairs())
+        return {**measured, "split": self._split, "seconds": time.perf_counter() - start}
+
+    def pairs(self) -> Iterator[tuple[dict, dict]]:
+        """(answers, targets) as NumPy arrays, a batch a replica, in the order of the split."""
+        for prepared, targets in self._data:
+            answers = self._answer(prepared)
+            local = zip(self._rows(answers), self._rows(targets))
+            yield from ((_arrays(answer), _arrays(target)) for answer, target in local)
+
+    def _rows(self, values: dict) -> list[dict]:
+        """One dict a replica."""
+        columns = {name: self._strategy.experimental_local_results(value) for name, value in values.items()}
+        count = len(next(iter(columns.values())))
+        return [{name: column[index] for name, column in columns.items()} for index in range(count)]
+
+
+def _arrays(values: dict) -> dict[str, np.ndarray]:
+    return {name: value.numpy() for name, value in values.items()}

@@ -1,0 +1,154 @@
+"""The artefact: bytes of pictures in, final answers out, with TensorFlow alone.
+
+`Servable` composes a predictor's `prepare` and `answer` into the functions that are exported; `predict` in Python runs
+the same composition, so what leaves the house answers as it did inside.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from resnet_tasks.data.decode import decode_or_blank
+from resnet_tasks.data.examples import LabelMap
+from resnet_tasks.errors import ParityError
+from resnet_tasks.task import Predictor
+
+TOLERANCE = 1e-4  # of scores, probabilities and embeddings; of the longer side, for boxes
+LABELS = "labels.json"
+
+
+class Servable(tf.Module):
+    """A predictor's signatures.
+
+    Args:
+        predictor: Of a model with weights.
+        labels: For `label_names`, and for `assets/labels.json`.
+        assets: A folder that holds labels.json, for an export; `None` in memory.
+    """
+
+    def __init__(self, predictor: Predictor, labels: LabelMap, assets: Path | None = None):
+        super().__init__(name="resnet_tasks")
+        self._predictor = predictor
+        self._names = [*labels.names, ""]  # -1 gathers the last
+        self.model_variables = [variable.value for variable in predictor.model.variables]
+        if assets is not None:
+            self.labels_json = tf.saved_model.Asset(str(assets / LABELS))
+        encoded = tf.TensorSpec([None], tf.string, name="image_bytes")
+        pixels = tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")
+        self.from_bytes = tf.function(self._from_bytes, input_signature=[encoded])
+        self.from_images = tf.function(self._from_images, input_signature=[pixels])
+
+    def _from_bytes(self, image_bytes):
+        """Answers for encoded pictures `[batch]` of any sizes, with `label_names` and `readable`."""
+
+        def canvas(data):
+            image, readable = decode_or_blank(data)
+            return {**self._predictor.prepare(image), "readable": readable}
+
+        pictures = tf.data.Dataset.from_tensor_slices(image_bytes).map(canvas, num_parallel_calls=os.cpu_count() or 1)
+        batch = pictures.batch(tf.size(image_bytes, tf.int64)).get_single_element()
+        readable = batch.pop("readable")
+        answers = self._predictor.blank(self._predictor.answer(batch), readable)
+        if "label_ids" in answers:
+            ids = answers["label_ids"]
+            places = tf.where(ids < 0, len(self._names) - 1, ids)
+            answers["label_names"] = tf.gather(tf.constant(self._names), places)
+        return {**answers, "readable": readable}
+
+    def _from_images(self, images):
+        """Answers for pictures of one size `[batch, height, width, 3]` uint8."""
+        batch = tf.map_fn(self._predictor.prepare, images, fn_output_signature=self._predictor.canvas())
+        return self._predictor.answer(batch)
+
+
+def export_saved_model(predictor: Predictor, labels: LabelMap, card: dict, pictures: Sequence[bytes], output: Path) -> dict:
+    """Writes the SavedModel, runs pictures through it and the model, and keeps both beside one another.
+
+    Args:
+        predictor: Of the model to export.
+        labels: Its label map.
+        card: What model_card.json says.
+        pictures: Encoded pictures for the comparison.
+        output: The version folder; replaced as a whole once the new one is there and agrees.
+
+    Returns:
+        What parity.json holds.
+
+    Raises:
+        ParityError: The artefact and the model disagree; the artefact is kept as `<output>.disagrees`.
+    """
+    output = Path(output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+    try:
+        with tempfile.TemporaryDirectory() as assets:
+            (Path(assets) / LABELS).write_text(json.dumps(labels.to_json(), indent=1, ensure_ascii=False))
+            servable = Servable(predictor, labels, Path(assets))
+            signatures = {"serving_default": servable.from_bytes, "serve_images": servable.from_images}
+            tf.saved_model.save(servable, str(part), signatures=signatures)
+            parity = compare(servable, part, pictures)
+        (part / "model_card.json").write_text(json.dumps(card, indent=1, ensure_ascii=False))
+        (part / "parity.json").write_text(json.dumps(parity, indent=1))
+        part.chmod(0o755)  # mkdtemp's 0700 would shut out a server that runs as another user
+        final = output if parity["agrees"] else output.with_name(output.name + ".disagrees")
+        shutil.rmtree(final, ignore_errors=True)
+        part.rename(final)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    if not parity["agrees"]:
+        raise ParityError(
+            f"the artefact's answers differ from the model's by up to {parity['largest_difference']:.2e} on "
+            f"{parity['images']} pictures (allowed {TOLERANCE:.0e}); it is kept for inspection in {final}"
+        )
+    return parity
+
+
+def compare(servable: Servable, saved: Path, pictures: Sequence[bytes]) -> dict:
+    """The largest differences between the model's answers and the artefact's, over bytes and over pixels.
+
+    Every picture goes alone and in a batch with the others; both must answer alike.
+    """
+    loaded = tf.saved_model.load(str(saved))
+    by_bytes, by_pixels = loaded.signatures["serving_default"], loaded.signatures["serve_images"]
+    encoded = tf.constant(list(pictures))
+    model = servable.from_bytes(encoded)
+    differences = _differences(model, by_bytes(image_bytes=encoded))
+    for index in range(len(pictures)):
+        row = {name: value[index : index + 1] for name, value in model.items()}
+        _keep_largest(differences, _differences(row, by_bytes(image_bytes=encoded[index : index + 1])))
+        image, readable = decode_or_blank(encoded[index])
+        if readable:
+            pixels = image[None]
+            _keep_largest(differences, _differences(servable.from_images(pixels), by_pixels(images=pixels)))
+    largest = max(differences.values(), default=0.0)
+    return {
+        "images": len(pictures),
+        "differences": differences,
+        "largest_difference": largest,
+        "tolerance": TOLERANCE,
+        "agrees": bool(largest <= TOLERANCE),
+    }
+
+
+def _differences(expected: dict, got: dict) -> dict[str, float]:
+    """By output, the largest absolute difference of floats; 1.0 for integers and texts that differ for no such reason."""
+    found = {}
+    for name, value in expected.items():
+        a, b = value.numpy(), got[name].numpy()
+        if a.dtype.kind == "f":
+            gap = np.abs(a.astype(np.float64) - b.astype(np.float64))
+            found[name] = float(np.max(gap, initial=0.0)) if np.isfinite(b).all() else float("inf")
+        elif name == "readable":
+            found[name] = float(np.any(a != b))
+    return found
+
+
+def _keep_largest(into: dict[str, float], found: dict[str, float]) -> None:
+    for name, value in found.items():
+        into[name] = max(into.get(name, 0.0), value)

@@ -1,0 +1,135 @@
+"""A trained model to be used: from a run folder, a `.keras` file or an exported artefact, with one `predict`."""
+
+import io
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from PIL import Image, ImageOps
+
+from resnet_tasks.data import formats
+from resnet_tasks.data.examples import LabelMap
+from resnet_tasks.engine.export import LABELS, Servable
+from resnet_tasks.errors import DataError, UsageError
+from resnet_tasks.task import Predictor
+
+BATCH = 16  # pictures answered at once
+
+
+class Loaded:
+    """A model that answers pictures.
+
+    Attributes:
+        task: The task's name.
+        labels: The label map it was trained with.
+        keras_model: The `keras.Model` inside; `None` of an artefact.
+        path: Where it came from.
+    """
+
+    def __init__(self, task: str, labels: LabelMap, answer: Callable, describe: Callable, keras_model, path: Path):
+        self.task, self.labels, self.keras_model, self.path = task, labels, keras_model, Path(path)
+        self._answer, self._describe = answer, describe
+
+    @classmethod
+    def of_model(cls, task: str, predictor: Predictor, labels: LabelMap, path: Path) -> "Loaded":
+        """A Keras model with its predictor."""
+        servable = Servable(predictor, labels)
+        loaded = cls(task, labels, servable.from_bytes, predictor.describe, predictor.model, path)
+        loaded.predictor = predictor
+        return loaded
+
+    @classmethod
+    def of_artefact(cls, path: Path, describe: Callable) -> "Loaded":
+        """A SavedModel folder that `export` wrote; `describe(names, answers, row)` is its task's."""
+        saved = tf.saved_model.load(str(path))
+        try:
+            card = json.loads((path / "model_card.json").read_text())
+            labels = LabelMap.from_json(json.loads((path / "assets" / LABELS).read_text()))
+            signature = saved.signatures["serving_default"]
+        except (OSError, ValueError, KeyError) as error:
+            raise DataError(f"{path} is a SavedModel, but not one that resnet-tasks exported: {error}") from error
+        names = list(labels.names)
+        loaded = cls(
+            card["task"],
+            labels,
+            lambda encoded: signature(image_bytes=encoded),
+            lambda answers, row: describe(names, answers, row),
+            None,
+            path,
+        )
+        loaded.saved = saved  # its variables live as long as it does
+        return loaded
+
+    def predict(self, pictures: Iterable | str | Path | bytes | np.ndarray) -> list[dict] | Iterator[dict]:
+        """Final answers, a dict a picture, in order.
+
+        Args:
+            pictures: A path, the bytes of a file, a uint8 RGB array `(height, width, 3)` or a Pillow picture, or
+                a list of such; an iterator of such gives an iterator.
+
+        Returns:
+            For each picture `file` (its path, or its number) and the task's answers; for one that cannot be read
+            `file` and `error`.
+        """
+        if isinstance(pictures, str | Path | bytes | np.ndarray | Image.Image):
+            pictures = [pictures]
+        answers = self._stream(pictures)
+        return answers if isinstance(pictures, Iterator) else list(answers)
+
+    def answer(self, encoded: list[bytes]) -> dict[str, np.ndarray]:
+        """The answers for a batch of encoded pictures, as arrays, with `readable`."""
+        return {name: value.numpy() for name, value in self._answer(tf.constant(encoded)).items()}
+
+    def _stream(self, pictures: Iterable) -> Iterator[dict]:
+        numbered = enumerate(pictures)
+        while chunk := list(itertools.islice(numbered, BATCH)):
+            named = [(_name(picture, number), *_encoded(picture)) for number, picture in chunk]
+            answers = self.answer([data for _, data, _ in named])
+            for row, (name, _, problem) in enumerate(named):
+                if problem or not answers["readable"][row]:
+                    yield {"file": name, "error": problem or "not a picture that can be read, or damaged"}
+                else:
+                    yield {"file": name, **self._describe(answers, row)}
+
+
+def read_keras(path: Path) -> keras.Model:
+    """A `.keras` file.
+
+    Raises:
+        DataError: It is none, or one that holds something else.
+    """
+    try:
+        return keras.models.load_model(path, compile=False)
+    except (ValueError, OSError, TypeError, KeyError) as error:
+        raise DataError(f"{path} cannot be loaded as a model of resnet-tasks: {str(error).splitlines()[0]}") from error
+
+
+def _name(picture, number: int) -> str:
+    return str(picture) if isinstance(picture, str | Path) else str(number)
+
+
+def _encoded(picture) -> tuple[bytes, str | None]:
+    """The picture as bytes that the decoder reads, and what is wrong with it, if anything is."""
+    try:
+        if isinstance(picture, str | Path | bytes):
+            return formats.readable_bytes(picture), None
+        if isinstance(picture, Image.Image):
+            picture = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+        return _png(picture), None
+    except FileNotFoundError:
+        return b"", "there is no such file"
+    except (OSError, formats.Unreadable) as error:
+        return b"", str(error)
+
+
+def _png(image: np.ndarray) -> bytes:
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        came = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise UsageError(f"expected a path, bytes, a uint8 RGB array (height, width, 3) or a Pillow picture, got {came}")
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    return buffer.getvalue()

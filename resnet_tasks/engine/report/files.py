@@ -1,0 +1,79 @@
+"""Reads the files of a run folder; what is missing or torn is `None` or empty, never an error."""
+
+import csv
+import json
+import logging
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from resnet_tasks.engine import draw
+
+logger = logging.getLogger("resnet_tasks")
+
+AS_IT_IS = 60_000  # bytes: a larger picture is embedded as a JPEG of at most the asked size
+QUALITY = 85
+
+
+def read_text(path: Path) -> str | None:
+    """A text file."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+
+
+def read_json(path: Path, kind: type = dict):
+    """A JSON file that holds a `kind`; empty if there is none."""
+    text = read_text(path)
+    try:
+        value = json.loads(text) if text is not None else kind()
+    except ValueError as error:
+        logger.warning("%s is left out of the report: %s", path, error)
+        return kind()
+    return value if isinstance(value, kind) else kind()
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """A CSV file's rows by column, in order; a row that ends early has "" in the rest."""
+    text = read_text(path)
+    if text is None:
+        return []
+    rows = csv.DictReader(text.splitlines(keepends=True), restval="")
+    return [{key: value for key, value in row.items() if key is not None} for row in rows]
+
+
+def read_yaml(path: Path) -> dict:
+    """A YAML file's sections; empty if there is none."""
+    import yaml
+
+    try:
+        value = yaml.safe_load(read_text(path) or "")
+    except yaml.YAMLError as error:
+        logger.warning("%s is left out of the report: %s", path, error)
+        value = None
+    return value if isinstance(value, dict) else {}
+
+
+def embedded(path: Path, side: int) -> str | None:
+    """A picture file as a `data:` address, made smaller where its file is large."""
+    try:
+        content = path.read_bytes()
+        if len(content) <= AS_IT_IS or path.suffix == ".svg":
+            return draw.data_uri(content)
+        with Image.open(path) as picture:
+            return draw.data_uri(draw.thumbnail(picture, side), QUALITY)
+    except (OSError, ValueError, UnidentifiedImageError) as error:
+        if path.exists():
+            logger.warning("%s is left out of the report: %s", path, error)
+        return None
+
+
+def number(text: str) -> int | float | None:
+    """A CSV cell as a number, or `None`."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except (TypeError, ValueError):
+            continue
+    return None

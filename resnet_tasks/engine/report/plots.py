@@ -1,0 +1,101 @@
+"""The plots of the report, as SVG; Matplotlib is imported where it is used."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLORS = ("#1769aa", "#d9730d", "#2e7d32", "#8e3b9e", "#6b7683", "#b5332e")
+LOOKS = {
+    "font.size": 9,
+    "font.family": "sans-serif",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#9aa5b1",
+    "axes.labelcolor": "#5d6b7a",
+    "axes.grid": True,
+    "grid.color": "#e8ecf0",
+    "xtick.color": "#5d6b7a",
+    "ytick.color": "#5d6b7a",
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "svg.fonttype": "path",  # a viewer's fonts differ, and so would the widths
+    "svg.hashsalt": "resnet-tasks",  # the same numbers give the same file
+}
+WIDE_RANGE = 30.0  # values that span more than this factor are drawn on a logarithmic axis
+FEW = 12  # up to so many epochs each is marked by a dot
+
+
+def curves(series: Mapping[str, Sequence[tuple[float, float]]], best: float | None = None, form: str = "number") -> "Figure":
+    """Lines over epochs.
+
+    Args:
+        series: `{name: [(epoch, value), ...]}`.
+        best: An epoch to mark.
+        form: "number", "positive" (the axis begins at 0) or "percent" (of 1, the axis begins at 0).
+    """
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    figure, (axes,) = _figure(1)
+    for color, (name, points) in zip(COLORS, series.items()):
+        marker = "o" if len(points) <= FEW else None
+        axes.plot(*zip(*points), color=color, label=name, marker=marker, markersize=3)
+    if best is not None:
+        axes.axvline(best, color="#9aa5b1", linestyle=":", linewidth=1.2, label=f"best: epoch {best:g}", zorder=1)
+    values = [value for points in series.values() for _, value in points]
+    if form == "number" and min(values) > 0 and max(values) > WIDE_RANGE * min(values):
+        axes.set_yscale("log")
+    if form != "number":
+        axes.set_ylim(bottom=0, top=None if max(values) > 0 else 1)
+    if form == "percent":
+        axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.set_xlabel("epoch")
+    if len(axes.get_lines()) > 1:
+        axes.legend(loc="best")
+    return figure
+
+
+def reliability(bins: Sequence[Mapping[str, float]]) -> "Figure":
+    """Accuracy over confidence, and below it how many pictures there are at each.
+
+    Args:
+        bins: `confidence` and `accuracy`, their means in 0..1, and `images`, a bin each, empty ones left out.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    figure, (axes, below) = _figure(2, height_ratios=(3, 1), sharex=True)
+    confidence, accuracy, images = ([row[name] for row in bins] for name in ("confidence", "accuracy", "images"))
+    axes.plot((0, 1), (0, 1), color="#9aa5b1", linestyle=":", linewidth=1.2, label="as sure as right")
+    axes.plot(confidence, accuracy, color=COLORS[0], marker="o", markersize=4, label="measured")
+    axes.vlines(confidence, confidence, accuracy, color=COLORS[1], linewidth=1, label="gap")
+    axes.set(xlim=(0, 1.02), ylim=(0, 1.02), ylabel="accuracy")
+    axes.legend(loc="upper left")
+    below.bar(confidence, images, width=0.04, color=COLORS[0])
+    below.yaxis.set_major_locator(MaxNLocator(2, integer=True))
+    below.set(xlabel="confidence", ylabel="pictures")
+    return figure
+
+
+def svg(figure: "Figure") -> bytes:
+    """The figure as an SVG file, without a date."""
+    import matplotlib
+
+    buffer = io.BytesIO()
+    with matplotlib.rc_context(LOOKS):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def _figure(rows: int, **layout) -> tuple:
+    """A figure of one column, and its axes."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    ratios = layout.pop("height_ratios", None)
+    with matplotlib.rc_context(LOOKS):
+        figure = Figure(figsize=(4.6, 2.9 + 0.9 * (rows - 1)), layout="constrained")
+        axes = figure.subplots(rows, 1, squeeze=False, height_ratios=ratios, **layout)[:, 0]
+    return figure, axes

@@ -1,0 +1,265 @@
+"""The loop: it trains any task, writes down where it stands, and stops cleanly.
+
+A step is `step.TrainStep`; an epoch is a number of steps; what is written when stands below.  The order of things at
+the end of an epoch is: measure, decide what is best, write the row, write the checkpoint.  A row that no checkpoint
+followed is cut on resuming.
+"""
+
+import contextlib
+import logging
+import math
+import time
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from resnet_tasks.engine import logs
+from resnet_tasks.engine.checkpoints import Checkpoints, Progress
+from resnet_tasks.engine.evaluate import Evaluator, distributed
+from resnet_tasks.engine.optimizers import make_optimizer
+from resnet_tasks.engine.run_folder import RunFolder
+from resnet_tasks.engine.schedule import learning_rate
+from resnet_tasks.engine.settings import TrainSettings
+from resnet_tasks.engine.signals import StopRequest
+from resnet_tasks.engine.step import Outcome, TrainStep
+from resnet_tasks.errors import DivergedError, Interrupted
+from resnet_tasks.task import Task
+
+logger = logging.getLogger("resnet_tasks")
+
+MOST_ROLLBACKS = 3
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16", "float64": "float64"}
+
+
+class Trainer:
+    """One life of a run: from its last checkpoint, or from nothing, to its end or an interruption.
+
+    Args:
+        task: What is trained.
+        settings: How.
+        folder: Where it is written; its state says whether there is something to resume.
+        strategy: On which devices.
+    """
+
+    def __init__(self, task: Task, settings: TrainSettings, folder: RunFolder, strategy):
+        self.task, self.settings, self.folder, self.strategy = task, settings, folder, strategy
+        self.batches = task.batches("train", training=True)
+        self.per_epoch = self.batches.steps
+        self.total = self.per_epoch * settings.epochs
+        keras.utils.set_random_seed(settings.seed)
+        with strategy.scope():
+            self.model = task.build()
+            set_norms(self.model, synchronized=settings.sync_norms, frozen=settings.freeze_norms)
+            self.step = TrainStep(self.model, make_optimizer(settings), strategy, settings)
+        self.checkpoints = Checkpoints(folder.checkpoints, self.step)
+        resumed = folder.state == "unfinished"
+        self.progress = self.checkpoints.restore() if resumed else Progress()
+        self.evaluator = Evaluator(task, self.model, strategy, "val") if "val" in task.splits else None
+        self._pending: list[tuple[float, Outcome]] = []
+
+    def run(self) -> None:
+        """Trains to the end and writes `model.keras`.
+
+        Raises:
+            Interrupted: A signal came; a checkpoint was written.
+            DivergedError: A loss was not finite; nan_report.json says where.
+        """
+        self._announce()
+        self.records = logs.Records(self.folder.path, self.progress.step)
+        self._meter, self._saved = logs.Meter(), time.monotonic()
+        self._started = time.monotonic() - self.progress.seconds
+        display = logs.Display(self.total, self.progress.step, self.per_epoch)
+        try:
+            with StopRequest() as stop:
+                self._steps(display, stop)
+        finally:
+            display.close()
+            self.records.close()
+        self._finish()
+
+    def _steps(self, display: logs.Display, stop: StopRequest) -> None:
+        data = self._data()
+        while not self._ended():
+            began = time.perf_counter()
+            micro_batches = tuple(next(data) for _ in range(self.settings.accumulate))
+            waited = time.perf_counter() - began
+            lr = self.progress.lr_scale * learning_rate(self.progress.step, self.per_epoch, self.settings)
+            outcome = self.step.run(micro_batches, tf.constant(lr, tf.float64))
+            self._pending.append((lr, outcome))
+            self.progress.step += 1
+            self._meter.add(self.settings.batch_size, waited)
+            epoch_ends = self.progress.step % self.per_epoch == 0
+            due = bool(stop.requested) or time.monotonic() - self._saved > 60 * self.settings.checkpoint_minutes
+            if epoch_ends or due or self.progress.step % self.settings.log_every == 0:
+                if not self._flush(display):
+                    data = self._data()
+                    continue
+            if epoch_ends:
+                self._end_epoch()
+            elif due:
+                self._save()
+            if stop.requested:
+                raise Interrupted(
+                    f"stopped by {stop.requested} after step {self.progress.step} of {self.total}; a checkpoint was "
+                    f"written: go on with --run {self.folder.path} --resume"
+                )
+
+    def _data(self) -> Iterator:
+        return iter(distributed(self.strategy, self.batches, self.progress.step, self.settings.accumulate))
+
+    def _ended(self) -> bool:
+        patience = self.settings.early_stopping
+        return self.progress.step >= self.total or (patience is not None and self.progress.patience >= patience)
+
+    def _flush(self, display: logs.Display) -> bool:
+        """Reads the pending steps' losses; False if they had diverged and the run was rolled back."""
+        first = self.progress.step - len(self._pending)
+        for number, (lr, outcome) in enumerate(self._pending, first):
+            losses = {name: float(value) for name, value in outcome.losses.items()}
+            if not all(math.isfinite(value) for value in losses.values()) or self._stuck(outcome):
+                self._diverged(number, lr, losses)
+                return False
+            for name, value in losses.items():
+                self.progress.epoch_sums[name] = self.progress.epoch_sums.get(name, 0.0) + value
+        if self._pending:
+            lr, outcome = self._pending[-1]
+            losses = {name: float(value) for name, value in outcome.losses.items()}
+            rates = self._meter.read()
+            epoch = (self.progress.step - 1) // self.per_epoch + 1
+            norm = float(outcome.gradient_norm)
+            self.records.log({"step": self.progress.step, "epoch": epoch, "lr": lr, **losses, "gradient_norm": norm if math.isfinite(norm) else None, **rates})
+            display.show(self.progress.step, {"losses": losses, "lr": lr, **rates})
+            self._rates = rates
+        self._pending.clear()
+        return True
+
+    def _stuck(self, outcome: Outcome) -> bool:
+        """Whether a step was left out for good: float16 leaves some out until its scale fits."""
+        if bool(outcome.finite):
+            return False
+        return self.settings.precision != "float16" or float(self.step.scale.numpy()) <= 1.0
+
+    def _diverged(self, number: int, lr: float, losses: dict) -> None:
+        self._pending.clear()
+        files = self._files(number)
+        report = {
+            "step": number + 1,
+            "epoch": number // self.per_epoch + 1,
+            "learning_rate": lr,
+            "losses": {name: str(value) for name, value in losses.items()},
+            "files": files,
+            "norms": {v.path: str(np.linalg.norm(v.numpy().astype("float64"))) for v in self.model.trainable_variables},
+        }
+        path = self.folder.write_json("nan_report.json", report)
+        what = f"the loss is not finite in step {number + 1} (learning rate {lr:.3g}, {len(files)} pictures, first {files[0]})"
+        can_go_back = self.settings.on_nan == "rollback" and self.checkpoints.named("last") is not None
+        if not can_go_back or self.progress.rollbacks >= MOST_ROLLBACKS:
+            raise DivergedError(f"{what}; see {path}; try a smaller train.lr, warm-up, train.clip_norm, or --on-nan rollback")
+        rollbacks, scale = self.progress.rollbacks + 1, self.progress.lr_scale / 2
+        self.progress = self.checkpoints.restore()
+        self.progress.rollbacks, self.progress.lr_scale = rollbacks, scale
+        logger.warning("%s; back to step %d with half the learning rate (%d of %d)", what, self.progress.step, rollbacks, MOST_ROLLBACKS)
+
+    def _files(self, step: int) -> list[str]:
+        """The files of a step's batch: it is a function of the step."""
+        batches = self.batches.stream(step).take(1)
+        return [name for _, targets in batches for name in self.batches.ids(targets["index"].numpy())]
+
+    def _end_epoch(self) -> None:
+        progress, epoch = self.progress, self.progress.step // self.per_epoch
+        row = {"epoch": epoch, "step": progress.step}
+        row |= {name: value / self.per_epoch for name, value in progress.epoch_sums.items()}
+        row |= {"lr": learning_rate(progress.step - 1, self.per_epoch, self.settings) * progress.lr_scale, **self._rates}
+        progress.epoch_sums = {}
+        best = False
+        if self.evaluator and (epoch % self.settings.evaluate_every == 0 or self._ended()):
+            measured = self._evaluate()
+            row |= {f"val_{key}": value for key, value in measured.items() if isinstance(value, (int, float))}
+            best = self._judge(measured, epoch)
+        progress.seconds = time.monotonic() - self._started
+        row["seconds"] = round(progress.seconds, 1)
+        self.records.row(row)
+        self._save(best)
+        shown = {key: value for key, value in row.items() if key in ("loss", f"val_{self.task.monitor.metric}", "val_loss")}
+        text = ", ".join(f"{key} {value:.4f}" for key, value in shown.items())
+        logger.info("epoch %d of %d: %s%s (%.0f s)", epoch, self.settings.epochs, text, " *" if best else "", progress.seconds)
+        self._meter.read()  # what passed since the last step was no training
+
+    def _evaluate(self) -> dict:
+        with averaged(self.step):
+            return self.evaluator.run()
+
+    def _judge(self, measured: dict, epoch: int) -> bool:
+        value = measured[self.task.monitor.metric]
+        if self.task.monitor.better(value, self.progress.best):
+            self.progress.best, self.progress.best_epoch, self.progress.patience = value, epoch, 0
+            return True
+        self.progress.patience += 1
+        return False
+
+    def _save(self, best: bool = False) -> None:
+        self.progress.seconds = time.monotonic() - self._started
+        self.checkpoints.save(self.progress, best)
+        self._saved = time.monotonic()
+
+    def _finish(self) -> None:
+        """`model.keras`: the best state by the monitor, the last where nothing decided; averages where they are kept."""
+        last = self.progress
+        if self.checkpoints.named("best"):
+            self.checkpoints.restore("best")
+        set_norms(self.model, synchronized=False, frozen=self.settings.freeze_norms)
+        with averaged(self.step):
+            part = self.folder.path / ".model.part.keras"
+            self.model.save(part)
+            part.replace(self.folder.path / "model.keras")
+        self.progress = last
+        self.checkpoints.finish(last)
+
+    def _announce(self) -> None:
+        """The derived truths first."""
+        settings, replicas = self.settings, self.strategy.num_replicas_in_sync
+        part = settings.batch_size // (replicas * settings.accumulate)
+        trainable = sum(math.prod(variable.shape) for variable in self.model.trainable_variables)
+        logger.info(
+            "%d trainable parameters; %d pictures, %d steps an epoch, %d epochs, %d steps; global batch %d = %d replica(s) x %d x %d micro-batch(es)",
+            trainable, len(self.batches.places), self.per_epoch, settings.epochs, self.total, settings.batch_size, replicas, part, settings.accumulate,
+        )
+        if self.progress.step:
+            logger.info("resuming from step %d (epoch %.2f)", self.progress.step, self.progress.step / self.per_epoch)
+
+
+@contextlib.contextmanager
+def precision(name: str) -> Iterator[None]:
+    """Keras's dtype policy and float type for a run, and back again after it."""
+    policy, floatx = keras.config.dtype_policy(), keras.config.floatx()
+    keras.config.set_floatx("float64" if name == "float64" else "float32")
+    keras.config.set_dtype_policy(POLICIES[name])
+    try:
+        yield
+    finally:
+        keras.config.set_floatx(floatx)
+        keras.config.set_dtype_policy(policy)
+
+
+@contextlib.contextmanager
+def averaged(step: TrainStep) -> Iterator[None]:
+    """The model with the averages in place of its variables, bit by bit as before afterwards; nothing without EMA."""
+    kept = [variable.value.numpy() for variable in step.averaged] if step.average else []
+    for variable, average in zip(step.averaged, step.average):
+        variable.value.assign(average.numpy())
+    try:
+        yield
+    finally:
+        for variable, value in zip(step.averaged, kept):
+            variable.value.assign(value)
+
+
+def set_norms(model: keras.Model, *, synchronized: bool, frozen: bool) -> None:
+    """Sets the batch norms' state of training, those of submodels too."""
+    for layer in model._flatten_layers():  # the only way that reaches submodels held as attributes
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = synchronized
+            if frozen:
+                layer.trainable = False

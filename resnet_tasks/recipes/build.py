@@ -1,0 +1,140 @@
+"""From a recipe to what the engine takes: the data, the task, plain settings.  Below this, nothing reads YAML."""
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+
+from resnet_tasks.data.examples import Source
+from resnet_tasks.data.readers import read_classification
+from resnet_tasks.engine.settings import TrainSettings
+from resnet_tasks.errors import UsageError
+from resnet_tasks.recipes.load import changed
+from resnet_tasks.recipes.schema import Strict
+from resnet_tasks.task import Task
+
+REFERENCE_BATCH = 256  # Goyal et al. 2017, section 2.1: the learning rate is linear in the batch, from 0.1 at 256
+AUTO_LR = {"sgd": 0.1, "adamw": 1e-3, "lamb": 5e-3}
+
+
+def read(recipe: Strict) -> Source:
+    """The recipe's data, as its reader finds them.
+
+    Raises:
+        UsageError: The recipe names no data, or a path that does not exist.
+        DataError: What lies there cannot be trained on.
+    """
+    data = recipe.data
+    if data.where is None:
+        raise UsageError("data.where: the recipe names no data; pass --data FOLDER, a CSV, tfds:NAME or digits")
+    return read_classification(
+        data.where,
+        data_format=data.format,
+        images=data.images,
+        data_dir=data.data_dir,
+        split_seed=data.split_seed,
+        group=data.group,
+        on_bad_image=data.on_bad_image,
+    )
+
+
+def resolve(recipe: Strict, accelerator: bool, replicas: int) -> tuple[Strict, list[str]]:
+    """The recipe with every "auto" decided, and a sentence on each decision.
+
+    Args:
+        recipe: As loaded.
+        accelerator: Whether it trains on a GPU or TPU.
+        replicas: How many.
+    """
+    train, decided, reasons = recipe.train, {}, []
+
+    def decide(key: str, value, why: str) -> None:
+        decided[f"train.{key}"] = value
+        reasons.append(f"train.{key}: auto is {value}: {why}")
+
+    if train.precision == "auto":
+        why = "fastest on accelerators" if accelerator else "fastest on a CPU"
+        decide("precision", "bfloat16" if accelerator else "float32", why)
+    if train.xla == "auto":
+        synchronized = recipe.model.norm == "sync_batch" and replicas > 1
+        why = "synchronised norms exclude it" if synchronized else "compiles for the accelerator" if accelerator else "slower on a CPU"
+        decide("xla", accelerator and not synchronized, why)
+    if train.lr == "auto":
+        value = AUTO_LR[train.optimizer]
+        if train.optimizer == "sgd":
+            value *= train.batch_size / REFERENCE_BATCH
+        decide("lr", value, f"the rule for {train.optimizer} at batch size {train.batch_size}")
+    if train.bn == "auto":
+        frozen = recipe.model.weights != "none" and train.batch_size // replicas < 16
+        why = "pretrained weights and few pictures a replica" if frozen else "enough pictures a replica" if train.batch_size // replicas >= 16 else "no pretrained statistics to keep"
+        decide("bn", "freeze" if frozen else "train", why)
+    return changed(recipe, decided), reasons
+
+
+def task_of(recipe: Strict, source: Source) -> Task:
+    """The recipe's task on a source."""
+    from resnet_tasks.classification.task import Augmentation, Classification, ClassificationSettings
+
+    model, augment, train, data = recipe.model, recipe.augment, recipe.train, recipe.data
+    size = (model.image_size, model.image_size) if isinstance(model.image_size, int) else tuple(model.image_size)
+    crop, rand = augment.random_resized_crop, augment.rand_augment
+    augmentation = Augmentation(
+        flip=augment.flip,
+        pad_crop=augment.pad_crop,
+        pad_mode=augment.pad_mode,
+        random_resized_crop=(tuple(crop.scale), tuple(crop.ratio)) if crop else None,
+        rand_augment=(rand.layers, rand.magnitude) if rand else None,
+        color_jitter=augment.color_jitter,
+        random_erasing=augment.random_erasing,
+        mixup=augment.mixup,
+        cutmix=augment.cutmix,
+    )
+    settings = ClassificationSettings(
+        backbone=_backbone(model.backbone),
+        norm="group" if model.norm == "group" else "batch",
+        image_size=size,
+        crop_fraction=model.crop_fraction,
+        dropout=model.dropout,
+        label_smoothing=train.label_smoothing,
+        batch_size=train.batch_size,
+        evaluation_batch_size=recipe.evaluate.batch_size or train.batch_size,
+        augmentation=augmentation,
+        close_after=max(0, train.epochs - augment.close_epochs) if augment.close_epochs else None,
+        balance=data.balance,
+        cache=data.cache,
+        cache_folder=Path(data.data_dir) / "cache" if data.data_dir and data.cache == "disk" else None,
+        seed=train.seed,
+    )
+    return Classification(source, settings)
+
+
+def train_settings(recipe: Strict, replicas: int) -> TrainSettings:
+    """The engine's settings of a resolved recipe."""
+    train = recipe.train
+    same = {name: getattr(train, name) for name in TrainSettings.__dataclass_fields__ if name in type(train).model_fields}
+    return TrainSettings(
+        **same,
+        sync_norms=recipe.model.norm == "sync_batch" and replicas > 1,
+        freeze_norms=train.bn == "freeze",
+        evaluate_every=recipe.evaluate.every,
+    )
+
+
+def _backbone(name: str) -> str | Callable:
+    """A name of the catalogue, or the function behind `package.module:function`."""
+    module, colon, function = name.partition(":")
+    if not colon:
+        return name
+    try:
+        build = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"model.backbone: {name!r} cannot be imported: {error}") from error
+
+    def checked(**arguments):
+        from resnet_tasks.model import Pyramid
+
+        made = build(**arguments)
+        if not isinstance(made, Pyramid):
+            raise UsageError(f"model.backbone: {name} must return a resnet_tasks.model.Pyramid, and returned {type(made).__name__}")
+        return made
+
+    return checked

@@ -1,0 +1,102 @@
+"""`Task`: what the engine asks of a task.
+
+The engine knows no labels, boxes or masks.  It asks a task for batches and a model, trains, lets the task measure
+predictions, and keeps the state that was best by the task's monitor.
+"""
+
+import abc
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from resnet_tasks.data.batching import Batches
+from resnet_tasks.data.examples import LabelMap
+from resnet_tasks.model import TaskModel
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """The metric that decides which state of a run is the best one."""
+
+    metric: str
+    direction: str = "max"
+
+    def better(self, value: float, best: float | None) -> bool:
+        """Whether `value` improves on `best`; `None` is worse than any value."""
+        if best is None:
+            return True
+        return value > best if self.direction == "max" else value < best
+
+
+class Predictor(abc.ABC):
+    """From pictures to final answers; a function of the model alone."""
+
+    model: TaskModel
+
+    @abc.abstractmethod
+    def prepare(self, image) -> dict:
+        """One picture, `(height, width, 3)` uint8 RGB, as a canvas of fixed size and how to come back from it."""
+
+    @abc.abstractmethod
+    def canvas(self) -> dict:
+        """The specification (`tf.TensorSpec`) of what `prepare` returns."""
+
+    @abc.abstractmethod
+    def answer(self, batch: dict) -> dict:
+        """Final answers `{name: (batch, ...)}` for a batch of prepared pictures, in the picture's own pixels.
+
+        An answer never depends on the other pictures of its batch.
+        """
+
+    @abc.abstractmethod
+    def blank(self, answers: dict, readable) -> dict:
+        """The answers, with zeros, -1 or empty text in the rows of pictures that could not be read."""
+
+    @abc.abstractmethod
+    def describe(self, answers: dict, row: int) -> dict:
+        """One row of the answers as JSON can hold it, under the names of the interface."""
+
+
+class Task(abc.ABC):
+    """What tells one task from another, for the engine."""
+
+    name: str
+    monitor: Monitor
+    labels: LabelMap
+
+    @property
+    @abc.abstractmethod
+    def splits(self) -> tuple[str, ...]:
+        """The splits that there are, of train, val and test."""
+
+    @abc.abstractmethod
+    def batches(self, split: str, training: bool) -> Batches:
+        """The split as batches `(images, targets)`: augmented and shuffled in training, else each picture once."""
+
+    @abc.abstractmethod
+    def build(self) -> TaskModel:
+        """A new network."""
+
+    @abc.abstractmethod
+    def predictor(self, model: TaskModel) -> Predictor:
+        """What turns this model's outputs into answers."""
+
+    @abc.abstractmethod
+    def measure(self, pairs: Iterable[tuple[dict, dict]]) -> dict[str, Any]:
+        """Metrics from batches of (answers, targets) as NumPy arrays, in bounded memory.
+
+        Every picture counts once, in order; a row of weight 0 is padding.
+        """
+
+    @abc.abstractmethod
+    def findings(self, measured: dict, folder: Path) -> None:
+        """Writes the task's own evaluation files (tables, plots) into `folder`."""
+
+    @abc.abstractmethod
+    def draw(self, image, prediction: dict):
+        """A Pillow picture of the prediction on the image `(height, width, 3)` uint8."""
+
+    def examples(self, split: str) -> Iterator[dict]:
+        """The split's pictures one by one as they are read: dicts with `image`, `id` and the annotations."""
+        return self.batches(split, training=False).examples()
