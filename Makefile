@@ -1,17 +1,21 @@
-# make demo   environment, installation, and the main job on the digits that come with the package
-# make test   the test suite, on TensorFlow and (where a test is marked any_backend) on JAX
-# PYTHON=/path/to/python3.12 chooses the interpreter; VENV=elsewhere chooses where the environment lies.
+# make demo    makes .venv, installs, and runs the main job on the digits that come with the package
+# make test    the tests, on TensorFlow and then, where a test is marked any_backend, on JAX
+# make test-all, make lint, make benchmarks, make clean
+# PYTHON=/path/to/python3.12 names the interpreter, VENV=elsewhere the folder of the environment.
 
-PYTHON ?= python3
+SUITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c '$(SUITS)' 2>/dev/null && echo $$python && break; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
+everything := .[dev,peers]
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all lint benchmarks clean
 
 help:
-	@sed -n 's/^# //p' Makefile
+	@sed -n '1,4s/^# //p' Makefile
 
 demo: $(VENV)/.installed
 	$(BIN)/resnet-tasks demo
@@ -20,7 +24,6 @@ test: $(VENV)/.installed-dev
 	$(PYTEST)
 	KERAS_BACKEND=jax $(PYTEST) -m "any_backend and not slow and not peers"
 
-# Everything: the whole matrix, the notebooks, what compares with torch and KerasHub, on both backends.
 test-all: $(VENV)/.installed-dev-peers lint
 	$(PYTEST) -m ""
 	KERAS_BACKEND=jax $(PYTEST) -m any_backend
@@ -36,23 +39,29 @@ clean:
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache
 
 $(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "resnet-tasks needs Python 3.11 or newer, and $(PYTHON) is older: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@"$(PYTHON)" -c '$(SUITS)' 2>/dev/null || { \
+	  echo "Python 3.11, 3.12 or 3.13 expected, and $(if $(PYTHON),$(PYTHON) is not,the PATH has none)." \
+	       "Name one: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@"$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
-# uv resolves and unpacks several times as fast as pip; where it is not to be had, pip does the same.
-install = $(BIN)/python -m pip install --quiet --disable-pip-version-check uv && \
-	  $(BIN)/python -m uv pip install --quiet --python $(BIN)/python --editable "$(1)" || \
-	  $(BIN)/python -m pip install --disable-pip-version-check --editable "$(1)"
+# uv resolves and unpacks several times as fast as pip.  It does not read pip's settings: an index of one's own is handed
+# to it, and where it cannot be had or fails, pip does the same.
+define install
+	@echo "installing resnet-tasks into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv 2>/dev/null && \
+	index=$${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null)} && \
+	$${index:+env UV_DEFAULT_INDEX="$$index"} $(BIN)/python -m uv pip install --quiet --python $(BIN)/python -e "$(1)" || \
+	$(BIN)/python -m pip install --disable-pip-version-check -e "$(1)"
+endef
 
 $(VENV)/.installed: $(BIN)/python pyproject.toml
 	$(call install,.)
-	touch $@
+	@touch $@
 
 $(VENV)/.installed-dev: $(BIN)/python pyproject.toml
 	$(call install,.[dev])
-	touch $@ $(VENV)/.installed
+	@touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-dev-peers: $(BIN)/python pyproject.toml
-	$(call install,.[dev,peers])
-	touch $@ $(VENV)/.installed-dev $(VENV)/.installed
+	$(call install,$(everything))
+	@touch $@ $(VENV)/.installed-dev $(VENV)/.installed

@@ -19,7 +19,18 @@ __version__ = "0.1.0"
 _VERBS = ("batches", "check", "evaluate", "export", "load", "predict", "train")
 _PACKAGES = ("backbones", "classification")
 
-__all__ = ["__version__", "backbones", "batches", "check", "classification", "evaluate", "export", "load", "predict", "train"]
+__all__ = [
+    "__version__",
+    "backbones",
+    "batches",
+    "check",
+    "classification",
+    "evaluate",
+    "export",
+    "load",
+    "predict",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -31,4 +42,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

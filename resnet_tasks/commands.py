@@ -150,6 +150,56 @@ def _conclude(run: Path) -> None:
     write_report(run)
 
 
+def evaluate(
+    model: str | os.PathLike,
+    *,
+    task: str | None = None,
+    data: str | Mapping[str, str] | None = None,
+    split: str | None = None,
+    name: str | None = None,
+    output: str | os.PathLike | None = None,
+    mapping: Mapping[str, str] | None = None,
+    data_dir: str | None = None,
+    images: str | None = None,
+    data_format: str = "auto",
+) -> dict:
+    """Measures a model on a split and writes metrics.json and the task's tables.
+
+    Args:
+        model: A run folder, a `.keras` file or an artefact.
+        task: Checked against the model's, where given.
+        data: Where the data lie; a run's own by default.
+        split: "train", "val" or "test"; test where there is one, else val, else train.
+        name: Of the folder under `evaluation/`; the split's by default.
+        output: That folder itself.
+        mapping: From a class of the data to one of the model, or to "ignore".
+        data_dir: Where TFDS keeps its data sets.
+        images: Where the pictures of an annotation file lie.
+        data_format: What `data` is; found out by default.
+
+    Returns:
+        The metrics, as in metrics.json.
+
+    Raises:
+        UsageError: No such model or split, or no data.
+        DataError: The data cannot be read, or have classes that the model does not know.
+    """
+    from resnet_tasks.engine.measuring import measure_and_write
+    from resnet_tasks.models import open_model
+    from resnet_tasks.tasks import task_on
+
+    opened = open_model(model, task)
+    where = {"data": data, "data_dir": data_dir, "images": images, "data_format": data_format}
+    chosen_task, source = task_on(opened, mapping=mapping, **where)
+    for note in source.notes if data is not None else ():
+        logger.info("%s", note)
+    chosen = split or next(known for known in ("test", "val", "train") if known in chosen_task.splits)
+    if chosen not in chosen_task.splits:
+        raise UsageError(f"--split: the data have {', '.join(chosen_task.splits)}, not {chosen!r}")
+    folder = Path(output) if output is not None else opened.beside("evaluation") / (name or chosen)
+    return measure_and_write(chosen_task, opened.loaded, chosen, folder)
+
+
 def _flat(values: dict, prefix: str = "") -> dict[str, Any]:
     """`{"train": {"lr": 1}}` as `{"train.lr": 1}`; lists and empty sections are values."""
     flat = {}

@@ -41,7 +41,7 @@ sys.meta_path.insert(0, _FourLogicalCPUs)
 
 @pytest.fixture(scope="session")
 def data_root() -> Path:
-    """The folder of real data: RESNET_TASKS_DATA, else `../shared/data` beside the checkout; the test is skipped without."""
+    """The folder of real data: RESNET_TASKS_DATA, else `../shared/data` beside the checkout; skips the test without."""
     asked = os.environ.get("RESNET_TASKS_DATA")
     root = Path(asked) if asked else Path(__file__).resolve().parents[2] / "shared" / "data"
     if not root.is_dir():

@@ -285,7 +285,7 @@ def test_padding_never_wins_the_pool_of_v2(policy):
     kernel[3, 3, 0] = -1  # a white picture's red is (255 - 123.675) / 58.395 = 2.2489
     model.get_layer("stem_conv1").kernel.assign(kernel)
     pooled = keras.Model(model.input, model.get_layer("stem_pool").output)(np.full((1, 8, 8, 3), 255))
-    np.testing.assert_allclose(numbers(pooled), -2.2489, rtol=1e-2)
+    np.testing.assert_allclose(numbers(pooled), -2.2489, rtol=4e-3)
 
 
 @pytest.mark.any_backend
@@ -345,6 +345,76 @@ def test_a_step_in_other_precisions_stays_finite(name, policy):
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     model.fit(pictures(4, 32), np.array([0, 1, 0, 1]), batch_size=4, verbose=0)
     assert all(np.isfinite(numbers(variable)).all() for variable in model.variables)
+    assert np.abs(numbers(kernel) - before).max() > 0
+
+
+# Other people's code
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("resnet_18", {"block_type": "basic_block"}),
+        ("resnet_50", {"block_type": "bottleneck_block"}),
+        ("resnet_50_v2", {"block_type": "bottleneck_block", "use_pre_activation": True}),
+        ("resnet_50_d", {"block_type": "bottleneck_block_vd"}),
+    ],
+)
+def test_keras_hub_computes_the_same(name, settings):
+    keras_hub = pytest.importorskip("keras_hub")
+    stem = [(32, 3), (32, 3), (64, 3)] if name == "resnet_50_d" else [(64, 7)]
+    depths = CATALOG[name].spec.depths
+    filters, kernels = zip(*stem, strict=True)
+    theirs = keras_hub.models.ResNetBackbone(
+        filters, kernels, [64, 128, 256, 512], depths, [1, 2, 2, 2], image_shape=(64, 64, 3), **settings
+    )
+    ours = perturb(backbones.create(name, input_shape=(64, 64, 3)))
+    for layer in theirs.layers:
+        if layer.weights:
+            layer.set_weights(ours.get_layer(our_name(layer.name, depths)).get_weights())
+    image = pictures(1)
+    expected = numbers(theirs((image - np.array(IMAGENET_RGB[0])) / IMAGENET_RGB[1]))
+    np.testing.assert_allclose(numbers(ours(image)["C5"]), expected, rtol=1e-3, atol=1e-3 * expected.max())
+
+
+def our_name(theirs: str, depths: tuple[int, ...]) -> str:
+    """`stack0_block1_2_bn` of KerasHub is `stage1_block2_conv2_norm` here."""
+    if theirs == "post_bn":
+        return f"stage4_block{depths[-1]}_out_norm"
+    match theirs.split("_"):
+        case [conv_index, kind]:
+            name = f"stem_{conv_index}"
+        case [stack, block, "pre", "activation", kind]:
+            stage, index = int(stack[5:]), int(block[5:])
+            before = f"stage{stage + 1}_block{index}" if index else f"stage{stage}_block{depths[stage - 1]}"
+            name = f"{before}_out" if stage or index else "stem_out"
+        case [stack, block, part, kind]:
+            place = "shortcut" if part == "0" else f"conv{part}"
+            name = f"stage{int(stack[5:]) + 1}_block{int(block[5:]) + 1}_{place}"
+    return f"{name}_norm" if kind == "bn" else name
+
+
+@pytest.mark.peers
+def test_a_keras_hub_detector_trains_a_step_on_our_backbone():
+    keras_hub = pytest.importorskip("keras_hub")
+    trunk = backbones.create("resnet_18", input_shape=(128, 128, 3))
+    body = keras_hub.models.RetinaNetBackbone(image_encoder=trunk, min_level=3, max_level=5, use_p5=True)
+    assert {level: feature.shape[1] for level, feature in body.output.items()} == {"P3": 16, "P4": 8, "P5": 4}
+    anchors = keras_hub.layers.AnchorGenerator("xyxy", 3, 5, 3, [0.5, 1.0, 2.0], anchor_size=4.0)
+    detector = keras_hub.models.RetinaNetObjectDetector(
+        backbone=body,
+        label_encoder=keras_hub.layers.RetinaNetLabelEncoder("xyxy", anchors),
+        num_classes=2,
+        bounding_box_format="xyxy",
+        preprocessor=None,
+    )
+    detector.compile("sgd", box_loss="mse", classification_loss=keras.losses.BinaryFocalCrossentropy(from_logits=True))
+    truth = {"boxes": np.array([[[20, 30, 90, 100]]] * 2, "float32"), "labels": np.array([[1]] * 2)}
+    kernel = trunk.get_layer("stem_conv1").kernel
+    before = numbers(kernel)
+    history = detector.fit(pictures(2, 128), truth, batch_size=2, verbose=0)
+    assert np.isfinite(history.history["loss"][0])
     assert np.abs(numbers(kernel) - before).max() > 0
 
 

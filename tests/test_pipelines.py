@@ -36,28 +36,21 @@ def test_a_folder_recipe_leaves_the_data_to_its_user(task):
 @pytest.mark.parametrize("task", RECIPES)
 def test_every_task_has_a_quickstart(task):
     quick = [name for name in find.names(task) if name.startswith("quickstart/")]
-    assert quick and all(load_recipe(name).data.where for name in quick)
+    assert quick
+    assert all(load_recipe(name).data.where for name in quick)
 
 
 def test_cifar10_is_trained_as_in_the_paper():
     recipe = load_recipe("classification/cifar10_resnet20")
     steps_an_epoch = 50_000 / recipe.train.batch_size
-    milestones = [
-        epochs * steps_an_epoch for epochs in (*recipe.train.milestones, recipe.train.epochs)
-    ]
+    milestones = [epochs * steps_an_epoch for epochs in (*recipe.train.milestones, recipe.train.epochs)]
     assert milestones == pytest.approx([32_000, 48_000, 64_000], rel=2e-3)  # section 4.2
     assert (recipe.train.lr, recipe.train.factor, recipe.train.momentum) == (0.1, 0.1, 0.9)
     assert (recipe.train.weight_decay, recipe.train.nesterov) == (1e-4, False)
-    assert (recipe.augment.pad_crop, recipe.augment.pad_mode, recipe.augment.flip) == (
-        4,
-        "zeros",
-        "random",
-    )
+    assert (recipe.augment.pad_crop, recipe.augment.pad_mode, recipe.augment.flip) == (4, "zeros", "random")
 
 
 def test_the_folders_readme_names_every_recipe():
     for name in find.names():
         folder, _, file = name.rpartition("/")
-        assert f"`{file}.yaml`" in (find.folder() / folder / "README.md").read_text(
-            encoding="utf-8"
-        )
+        assert f"`{file}.yaml`" in (find.folder() / folder / "README.md").read_text(encoding="utf-8")

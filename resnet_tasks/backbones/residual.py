@@ -185,7 +185,9 @@ def standardise(image, mean: tuple[float, ...], deviation: tuple[float, ...]):
     """Images 0..255 to channels of mean 0 and deviation 1."""
     scale = [1 / d for d in deviation]
     offset = [-m / d for m, d in zip(mean, deviation)]
-    return layers.Rescaling(scale, offset, name="standardise")(image)
+    # As precise as the variables are: bfloat16 is out by up to two of a picture's 256 steps.
+    precision = keras.config.dtype_policy().variable_dtype
+    return layers.Rescaling(scale, offset, dtype=precision, name="standardise")(image)
 
 
 def conv(
@@ -207,8 +209,7 @@ def norm(x, name: str, kind: Norm, *, gamma: str = "ones"):
     """Batch or group normalisation; `gamma` is the initial scale."""
     settings = {"epsilon": 1e-5, "gamma_initializer": gamma, "name": f"{name}_norm"}
     if kind == "group":
-        # Wu & He's 32; with fewer than 64 channels still two in each, or it would be instance norm.
-        return layers.GroupNormalization(min(32, x.shape[-1] // 2), **settings)(x)
+        return layers.GroupNormalization(_groups(x.shape[-1]), **settings)(x)
     return layers.BatchNormalization(momentum=0.9, **settings)(x)
 
 
@@ -216,11 +217,16 @@ def norm_relu(x, name: str, kind: Norm):
     return layers.ReLU(name=f"{name}_relu")(norm(x, name, kind))
 
 
+def _groups(channels: int) -> int:
+    """Wu & He's 32; below 64 channels two in each, for one in each would be instance norm."""
+    return min(32, channels // 2)
+
+
 def _norm_with_tap(pooled, stem, kind: Norm):
     """v2's first norm, which reads the pooled stem; and the same norm on the stem, for `"C1"`."""
     settings = {"epsilon": 1e-5, "name": "stem_out_norm"}
     if kind == "group":
-        group_norm = layers.GroupNormalization(32, **settings)
+        group_norm = layers.GroupNormalization(_groups(stem.shape[-1]), **settings)
         return group_norm(pooled), group_norm(stem)
     return TappedBatchNormalization(momentum=0.9, **settings)(pooled, stem)
 

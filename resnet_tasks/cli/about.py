@@ -16,9 +16,7 @@ def backbones() -> None:
 
     rows = [("name", "parameters", "levels", "paper")]
     for row in map(catalog.describe, catalog.names()):
-        rows.append(
-            (row.name, f"{row.parameters:,}", f"{row.levels[0]}..{row.levels[-1]}", row.paper)
-        )
+        rows.append((row.name, f"{row.parameters:,}", f"{row.levels[0]}..{row.levels[-1]}", row.paper))
     name, parameters, levels, _ = (max(len(row[column]) for row in rows) for column in range(4))
     for row in rows:
         click.echo(f"{row[0]:<{name}}  {row[1]:>{parameters}}  {row[2]:<{levels}}  {row[3]}")
@@ -34,13 +32,7 @@ def demo(task: str) -> None:
     from resnet_tasks import commands
 
     done = commands.demo(task)
-    echo_values(
-        {
-            "accuracy": f"{done['accuracy']:.2%}",
-            "report": done["report"],
-            "SavedModel": done["saved_model"],
-        }
-    )
+    echo_values({"accuracy": f"{done['accuracy']:.2%}", "report": done["report"], "SavedModel": done["saved_model"]})
 
 
 @click.command()

@@ -29,9 +29,7 @@ for _command in (recipes, backbones, demo, doctor):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code and lets no exception out."""
-    os.environ.setdefault(
-        "TF_CPP_MIN_LOG_LEVEL", "2"
-    )  # TensorFlow's notes on CPU features and GPU plugins
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's notes on CPU features and GPU plugins
     _say_log_on_stderr()
     try:
         return cli.main(arguments, prog_name="resnet-tasks", standalone_mode=False) or 0
@@ -42,10 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _say(error.format_message() + _help_of(error), UsageError.exit_code)
     except ResnetTasksError as error:
         return _say(str(error), error.exit_code)
-    except (
-        KeyboardInterrupt,
-        click.Abort,
-    ):  # outside a training loop, which would have written a checkpoint
+    except (KeyboardInterrupt, click.Abort):  # outside of training, which would have written a checkpoint
         return _say("interrupted", Interrupted.exit_code)
     except OSError as error:
         return _say(_of_the_system(error), 1)

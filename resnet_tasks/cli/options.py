@@ -17,9 +17,7 @@ class LearningRate(click.ParamType):
 
     name = "NUMBER|auto"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float | str:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
         if value == "auto":
             return value
         try:
@@ -33,19 +31,13 @@ class PictureSize(click.ParamType):
 
     name = "SIDE|HEIGHTxWIDTH"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | list[int]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | list[int]:
         try:
             sides = [int(side) for side in str(value).lower().split("x")]
         except ValueError:
             sides = []
         if len(sides) not in (1, 2):
-            self.fail(
-                f"expected pixels such as 224, or height x width such as 192x320; got {value!r}",
-                param,
-                ctx,
-            )
+            self.fail(f"expected pixels such as 224, or height x width such as 192x320; got {value!r}", param, ctx)
         return sides[0] if len(sides) == 1 else sides
 
 
@@ -62,60 +54,18 @@ class Flag(NamedTuple):
 FLAGS = (
     Flag("--epochs", "train.epochs", int, "N", "Passes over the training pictures."),
     Flag("--batch-size", "train.batch_size", int, "N", "The global batch, over all devices."),
-    Flag(
-        "--image-size",
-        "model.image_size",
-        PictureSize(),
-        "SIDE|HxW",
-        "Pixels of the network's input.",
-    ),
+    Flag("--image-size", "model.image_size", PictureSize(), "SIDE|HxW", "Pixels of the network's input."),
     Flag("--lr", "train.lr", LearningRate(), "RATE|auto", "The highest learning rate."),
-    Flag(
-        "--backbone",
-        "model.backbone",
-        str,
-        "NAME",
-        "See `resnet-tasks backbones`; or package.module:function.",
-    ),
+    Flag("--backbone", "model.backbone", str, "NAME", "See `resnet-tasks backbones`; or package.module:function."),
     Flag("--weights", "model.weights", str, "none|NAME|FILE|RUN", "What the backbone starts from."),
-    Flag(
-        "--precision",
-        "train.precision",
-        str,
-        "float32|bfloat16|float16|float64",
-        "Of the arithmetic.",
-    ),
+    Flag("--precision", "train.precision", str, "float32|bfloat16|float16|float64", "Of the arithmetic."),
     Flag("--seed", "train.seed", int, "N", "Of everything random."),
-    Flag(
-        "--strategy",
-        "train.strategy",
-        str,
-        "auto|one|mirrored|multiworker|tpu",
-        "How devices work together.",
-    ),
-    Flag(
-        "--devices",
-        "train.devices",
-        str,
-        "all|cpu:N|gpu:0,1",
-        "cpu:N makes N logical devices of the CPU.",
-    ),
+    Flag("--strategy", "train.strategy", str, "auto|one|mirrored|multiworker|tpu", "How devices work together."),
+    Flag("--devices", "train.devices", str, "all|cpu:N|gpu:0,1", "cpu:N makes N logical devices of the CPU."),
     Flag("--on-nan", "train.on_nan", str, "stop|rollback", "On a loss that is not finite."),
     Flag("--cache", "data.cache", str, "off|ram|disk", "Where decoded pictures are kept."),
-    Flag(
-        "--on-bad-image",
-        "data.on_bad_image",
-        str,
-        "auto|skip|fail",
-        "auto skips up to 1 % unreadable pictures.",
-    ),
-    Flag(
-        "--data-format",
-        "data.format",
-        str,
-        "NAME",
-        "Instead of finding out the format of the data.",
-    ),
+    Flag("--on-bad-image", "data.on_bad_image", str, "auto|skip|fail", "auto skips up to 1 % unreadable pictures."),
+    Flag("--data-format", "data.format", str, "NAME", "Instead of finding out the format of the data."),
     Flag("--images", "data.images", str, "DIR", "Where the pictures of an annotation file lie."),
     Flag("--data-dir", "data.data_dir", str, "DIR", "Where TFDS keeps its data sets."),
 )
@@ -124,9 +74,7 @@ FLAGS = (
 def recipe_flags(command: Callable) -> Callable:
     """Adds all of `FLAGS`; `given_flags` turns what came into recipe keys."""
     for flag in reversed(FLAGS):
-        option = click.option(
-            flag.option, type=flag.type, metavar=flag.metavar, help=f"{flag.help}  [{flag.key}]"
-        )
+        option = click.option(flag.option, type=flag.type, metavar=flag.metavar, help=f"{flag.help}  [{flag.key}]")
         command = option(command)
     help_text = "The same numbers from the same command.  [train.deterministic]"
     return click.option("--deterministic", is_flag=True, default=None, help=help_text)(command)
@@ -136,21 +84,13 @@ def given_flags(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Returns dotted recipe keys to values, for the flags that were given."""
     keys = {flag.option.lstrip("-").replace("-", "_"): flag.key for flag in FLAGS}
     keys["deterministic"] = "train.deterministic"
-    return {
-        keys[name]: value
-        for name, value in parameters.items()
-        if name in keys and value is not None
-    }
+    return {keys[name]: value for name, value in parameters.items() if name in keys and value is not None}
 
 
-def _where(
-    context: click.Context, parameter: click.Parameter, given: Sequence[str]
-) -> str | dict[str, str] | None:
+def _where(context: click.Context, parameter: click.Parameter, given: Sequence[str]) -> str | dict[str, str] | None:
     """`--data X` is X; `--data train=X --data val=Y` is a mapping of splits."""
     named = [text.partition("=") for text in given]
-    splits = {
-        SPLITS[name]: where for name, equals, where in named if equals and name in SPLITS and where
-    }
+    splits = {SPLITS[name]: where for name, equals, where in named if equals and name in SPLITS and where}
     if not given or (len(given) == 1 and not splits):
         return given[0] if given else None
     if len(splits) < len(given):
@@ -161,9 +101,7 @@ def _where(
     return splits
 
 
-def _pairs(
-    context: click.Context, parameter: click.Parameter, given: Sequence[str]
-) -> dict[str, str] | None:
+def _pairs(context: click.Context, parameter: click.Parameter, given: Sequence[str]) -> dict[str, str] | None:
     """`--map A=B` as a mapping."""
     pairs = dict(text.rpartition("=")[::2] for text in given)
     if not all(name and to for name, to in pairs.items()):
@@ -178,9 +116,7 @@ data_option = click.option(
     metavar="WHERE",
     help="A folder, an annotation file or tfds:NAME; train=WHERE, val=WHERE give splits apart.",
 )
-set_option = click.option(
-    "--set", "sets", multiple=True, metavar="KEY.PATH=VALUE", help="Any key of the recipe."
-)
+set_option = click.option("--set", "sets", multiple=True, metavar="KEY.PATH=VALUE", help="Any key of the recipe.")
 map_option = click.option(
     "--map",
     "mapping",
@@ -190,9 +126,7 @@ map_option = click.option(
     help="The model's name for a class of the data.",
 )
 output_option = click.option("--output", type=click.Path(), metavar="DIR", help="Where to write.")
-json_option = click.option(
-    "--json", "as_json", is_flag=True, help="End with one line of JSON; logs go to stderr."
-)
+json_option = click.option("--json", "as_json", is_flag=True, help="End with one line of JSON; logs go to stderr.")
 
 
 def only_answers_on_stdout(as_json: bool) -> contextlib.AbstractContextManager:

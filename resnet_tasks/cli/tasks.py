@@ -29,9 +29,7 @@ class TaskWords(NamedTuple):
     answer: Callable[[Mapping[str, Any]], str]
 
 
-TASKS = {
-    "classify": TaskWords("What a picture shows: one label a picture.", answers.classify),
-}
+TASKS = {"classify": TaskWords("What a picture shows: one label a picture.", answers.classify)}
 
 
 def task_group(task: str) -> click.Group:
@@ -43,21 +41,10 @@ def task_group(task: str) -> click.Group:
 @click.argument("recipe", required=False)
 @data_option
 @set_option
-@click.option(
-    "--run",
-    type=click.Path(),
-    metavar="DIR",
-    help="The run folder; runs/TASK/RECIPE where it is not given.",
-)
-@click.option(
-    "--resume",
-    is_flag=True,
-    help="Go on from the run's last checkpoint; start where there is none.",
-)
+@click.option("--run", type=click.Path(), metavar="DIR", help="The run folder; runs/TASK/RECIPE where it is not given.")
+@click.option("--resume", is_flag=True, help="Go on from the run's last checkpoint; start where there is none.")
 @recipe_flags
-@click.option(
-    "--print-recipe", is_flag=True, help="Print the whole recipe that would run, and end."
-)
+@click.option("--print-recipe", is_flag=True, help="Print the whole recipe that would run, and end.")
 @click.pass_obj
 def train(task, recipe, data, sets, run, resume, print_recipe, **flags) -> None:
     """Train a model by a recipe.
@@ -75,23 +62,15 @@ def train(task, recipe, data, sets, run, resume, print_recipe, **flags) -> None:
         return
     from resnet_tasks import commands
 
-    folder = Path(
-        commands.train(task, recipe, data=data, run=run, set=list(sets), flags=flags, resume=resume)
-    )
+    folder = Path(commands.train(task, recipe, data=data, run=run, set=list(sets), flags=flags, resume=resume))
     echo_values({"run": folder, "model": folder / "model.keras", "report": folder / "report.html"})
 
 
 @click.command()
 @click.argument("model")
 @data_option
-@click.option(
-    "--split", metavar="NAME", help="train, val or test; test where there is one, else val."
-)
-@click.option(
-    "--name",
-    metavar="NAME",
-    help="The folder below evaluation/; the split's name where it is not given.",
-)
+@click.option("--split", metavar="NAME", help="train, val or test; test where there is one, else val.")
+@click.option("--name", metavar="NAME", help="The folder below evaluation/; the split's name where it is not given.")
 @output_option
 @map_option
 @json_option
@@ -104,9 +83,7 @@ def evaluate(task, model, data, split, name, output, mapping, as_json) -> None:
     from resnet_tasks import commands
 
     with only_answers_on_stdout(as_json):
-        metrics = commands.evaluate(
-            model, task=task, data=data, split=split, name=name, output=output, mapping=mapping
-        )
+        metrics = commands.evaluate(model, task=task, data=data, split=split, name=name, output=output, mapping=mapping)
     echo_json(metrics) if as_json else echo_values(metrics)
 
 
@@ -114,9 +91,7 @@ def evaluate(task, model, data, split, name, output, mapping, as_json) -> None:
 @click.argument("model")
 @click.argument("what", nargs=-1, required=True)
 @output_option
-@click.option(
-    "--threshold", type=float, metavar="T", help="Leave out answers below this score, 0 to 1."
-)
+@click.option("--threshold", type=float, metavar="T", help="Leave out answers below this score, 0 to 1.")
 @click.option("--draw", is_flag=True, help="Draw the answers, also for more than 100 pictures.")
 @json_option
 @click.pass_obj
@@ -129,9 +104,7 @@ def predict(task, model, what, output, threshold, draw, as_json) -> None:
     from resnet_tasks import commands
 
     with only_answers_on_stdout(as_json):
-        answer = commands.predict(
-            model, list(what), task=task, output=output, threshold=threshold, draw=draw
-        )
+        answer = commands.predict(model, list(what), task=task, output=output, threshold=threshold, draw=draw)
     echo_json(answer) if as_json else _echo_pictures(task, answer)
     if not _any_answered(answer):
         raise DataError("none of the pictures could be answered")
@@ -140,14 +113,7 @@ def predict(task, model, what, output, threshold, draw, as_json) -> None:
 @click.command()
 @click.argument("model")
 @output_option
-@click.option(
-    "--format",
-    "form",
-    default="saved_model",
-    show_default=True,
-    metavar="FORMAT",
-    help="saved_model.",
-)
+@click.option("--format", "form", default="saved_model", show_default=True, metavar="FORMAT", help="saved_model.")
 @click.pass_obj
 def export(task, model, output, form) -> None:
     """Write a model to be served.
@@ -162,21 +128,9 @@ def export(task, model, output, form) -> None:
 
 @click.command()
 @data_option
-@click.option(
-    "--data-format",
-    metavar="NAME",
-    default="auto",
-    help="Instead of finding out the format of the data.",
-)
-@click.option(
-    "--images",
-    type=click.Path(),
-    metavar="DIR",
-    help="Where the pictures of an annotation file lie.",
-)
-@click.option(
-    "--data-dir", type=click.Path(), metavar="DIR", help="Where TFDS keeps its data sets."
-)
+@click.option("--data-format", metavar="NAME", default="auto", help="Instead of finding out the format of the data.")
+@click.option("--images", type=click.Path(), metavar="DIR", help="Where the pictures of an annotation file lie.")
+@click.option("--data-dir", type=click.Path(), metavar="DIR", help="Where TFDS keeps its data sets.")
 @output_option
 @json_option
 @click.pass_obj
@@ -188,13 +142,9 @@ def check(task, data, data_format, images, data_dir, output, as_json) -> None:
     from resnet_tasks import commands
 
     if data is None:
-        raise click.UsageError(
-            "missing option --data: name the data to look at", click.get_current_context()
-        )
+        raise click.UsageError("missing option --data: name the data to look at", click.get_current_context())
     with only_answers_on_stdout(as_json):
-        report = commands.check(
-            task, data, output=output, data_format=data_format, images=images, data_dir=data_dir
-        )
+        report = commands.check(task, data, output=output, data_format=data_format, images=images, data_dir=data_dir)
         click.echo(report.text())
     if as_json:
         echo_json(report.to_json())

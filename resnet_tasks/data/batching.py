@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import tensorflow as tf
 
+from resnet_tasks.data.decode import map_groups_or_blank
 from resnet_tasks.data.examples import Split
 from resnet_tasks.data.pictures import Pictures
 from resnet_tasks.data.randomness import picture_key
@@ -107,10 +108,9 @@ class Batches:
 
     def examples(self) -> Iterator[dict]:
         """The pictures as they are read, one by one, in order, as NumPy arrays."""
-        for index in range(len(self.split)):
-            image, readable = self.pictures.read(tf.constant(index, tf.int64))
+        for index, (image, readable) in enumerate(self.pictures.all().as_numpy_iterator()):
             example = {name: values[index] for name, values in self.split.annotations.items()}
-            yield {"image": image.numpy(), "readable": bool(readable), "id": self.split.ids[index], **example}
+            yield {"image": image, "readable": bool(readable), "id": self.split.ids[index], **example}
 
     def _part(self, replicas: int, micro_batches: int) -> int:
         part, rest = divmod(self.batch_size, replicas * micro_batches)
@@ -136,14 +136,21 @@ class Batches:
 
     def _pipeline(self, places: tf.data.Dataset, part: int) -> tf.data.Dataset:
         workers = os.cpu_count() or 1
-        dataset = places.map(self._example(), num_parallel_calls=workers, deterministic=True)
-        if self.mix and self.training:
-            mixed = dataset.batch(self.group, drop_remainder=True).map(
-                lambda example: self.mix(example, example["key"]), num_parallel_calls=workers, deterministic=True
-            )
-            dataset = mixed.batch(part // self.group, drop_remainder=True).map(_merge_groups)
+        mixes = bool(self.mix and self.training)
+        group = self.group if mixes else part
+        # Nothing here is written for AutoGraph, whose conversion takes longer than all the tracing.
+        plain = tf.autograph.experimental.do_not_convert
+        example = plain(self._example(self.pictures.read))
+        if self.pictures.may_fail:
+            blank = plain(self._example(self.pictures.blank))
+            dataset = map_groups_or_blank(places, example, blank, group, parallel=workers)
         else:
-            dataset = dataset.batch(part, drop_remainder=True)
+            dataset = places.map(example, num_parallel_calls=workers, deterministic=True)
+            dataset = dataset.batch(group, drop_remainder=True)
+        if mixes:
+            mix = plain(lambda pictures: self.mix(pictures, pictures["key"]))
+            mixed = dataset.map(mix, num_parallel_calls=workers, deterministic=True)
+            dataset = mixed.batch(part // group, drop_remainder=True).map(_merge_groups)
         dataset = dataset.map(self.finish).prefetch(4)
         options = tf.data.Options()
         options.autotune.enabled = False  # see the module's docstring
@@ -151,8 +158,8 @@ class Batches:
         options.experimental_optimization.apply_default_optimizations = False
         return dataset.with_options(options)
 
-    def _example(self) -> Callable:
-        """From a place to an example on its canvas."""
+    def _example(self, read: Callable) -> Callable:
+        """From a place to an example on its canvas; `read(index)` gives its picture."""
         count, size = len(self.places), self.steps * self.batch_size
         table = tf.constant(self.places)
         annotations = {name: tf.constant(values) for name, values in self.split.annotations.items()}
@@ -169,7 +176,7 @@ class Batches:
             else:
                 epoch, real = tf.constant(0, tf.int64), place < count
                 index = tf.gather(table, tf.minimum(place, count - 1))
-            image, readable = self.pictures.read(index)
+            image, readable = read(index)
             weight = tf.cast(tf.logical_and(readable, real), tf.float32)
             values = {name: tf.gather(column, index) for name, column in annotations.items()}
             key = picture_key(self.seed, epoch, index)

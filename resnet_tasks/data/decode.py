@@ -55,19 +55,47 @@ def map_or_blank(dataset: tf.data.Dataset, function: Callable, blank: Callable, 
 
     Args:
         dataset: Any elements.
-        function: As `map` takes it; it may raise, and in this graph nothing else tells that a picture is broken.
+        function: As `map` takes it; pure, since it may be run again.
         blank: Takes the same arguments and returns the same structure, dtypes and ranks; it is run only for failures.
         parallel: How many elements are in the making at once.
     """
 
-    def one(*element):
+    def made(*element):
         element = tf.data.Dataset.from_tensors(element)
         return element.map(function).ignore_errors().concatenate(element.map(blank)).take(1)
 
+    return _in_order(dataset, made, parallel)
+
+
+def map_groups_or_blank(
+    dataset: tf.data.Dataset, function: Callable, blank: Callable, group: int, parallel: int = 1
+) -> tf.data.Dataset:
+    """`map_or_blank(...).batch(group, drop_remainder=True)`, at the cost of a plain `map`.
+
+    A group is tried whole, and gone through one by one only if a member of it fails.
+
+    Args:
+        dataset: As many elements as divide by `group`.
+        function: As for `map_or_blank`; its results have one shape.
+        blank: As for `map_or_blank`, with that shape.
+        group: Elements of a group.
+        parallel: How many groups are in the making at once.
+    """
+
+    def made(*members):
+        members = tf.data.Dataset.from_tensor_slices(members)
+        whole = members.map(function).ignore_errors().batch(group, drop_remainder=True)
+        mended = map_or_blank(members, function, blank).batch(group, drop_remainder=True)
+        return whole.concatenate(mended).take(1)
+
+    return _in_order(dataset.batch(group, drop_remainder=True), made, parallel)
+
+
+def _in_order(dataset: tf.data.Dataset, made: Callable, parallel: int) -> tf.data.Dataset:
+    """Joins datasets of one element each, which `made` gives, in order."""
     if parallel == 1:
-        return dataset.flat_map(one)
-    # Each inner dataset has one element, so an interleaving of them is their order.
-    return dataset.interleave(one, cycle_length=parallel, block_length=1, num_parallel_calls=parallel, deterministic=True)
+        return dataset.flat_map(made)
+    return dataset.interleave(made, cycle_length=parallel, block_length=1, num_parallel_calls=parallel, deterministic=True)
 
 
 def decode_array(picture: str | Path | bytes | np.ndarray | Image.Image) -> np.ndarray:

@@ -23,6 +23,9 @@ class Pictures:
         cache: "off" decodes at every reading; "ram" decodes once into memory; "disk" once into raw files.
         folder: Where "disk" keeps its files, a few bytes more than height x width x 3 each.
 
+    Attributes:
+        may_fail: Whether `read` raises, in the graph, on a broken picture; kept pictures are told apart beforehand.
+
     Raises:
         UsageError: An unknown cache, or too little memory or disk for the pictures; the message has both sizes.
     """
@@ -32,28 +35,35 @@ class Pictures:
             raise UsageError(f"data.cache: expected one of {', '.join(CACHES)}, got {cache!r}")
         self.split = split
         self._fetch = _fetcher(split)
-        if cache == "ram":
-            self.read = self._in_memory()
-        elif cache == "disk":
-            self.read = self._on_disk(folder)
-        else:
-            self.read = self._decoded
+        self.may_fail = True
+        self._read = self._decoded
+        if cache != "off":
+            self._read = self._in_memory() if cache == "ram" else self._on_disk(folder)
+            self.may_fail = False
 
     def read(self, index):
         """`(image (height, width, 3) uint8, readable bool)` of the picture at `index`, a scalar int64 tensor."""
-        raise AssertionError("set by the constructor")
+        return self._read(index)
+
+    def blank(self, index):
+        """What stands for a picture that cannot be read."""
+        return tf.zeros((1, 1, 3), tf.uint8), tf.constant(False)
+
+    def all(self, indices: np.ndarray | None = None) -> tf.data.Dataset:
+        """`(image, readable)` of all pictures, or of some, in order; a broken one is blank."""
+        indices = np.arange(len(self.split)) if indices is None else indices
+        places = tf.data.Dataset.from_tensor_slices(indices.astype(np.int64))
+        if not self.may_fail:
+            return places.map(self.read)
+        return decode.map_or_blank(places, self._decoded, self.blank, parallel=os.cpu_count() or 1)
 
     def _decoded(self, index):
-        return decode.decode_or_blank(self._fetch(index))
-
-    def _all(self) -> tf.data.Dataset:
-        indices = tf.data.Dataset.range(len(self.split))
-        return indices.map(self._decoded, num_parallel_calls=os.cpu_count() or 1, deterministic=True)
+        return decode.decode(self._fetch(index)), tf.constant(True)
 
     def foreseen(self, sample: int = 64) -> int:
         """Bytes that the decoded split will take, from up to `sample` pictures spread over it."""
         chosen = np.unique(np.linspace(0, len(self.split) - 1, min(sample, len(self.split))).astype(np.int64))
-        sizes = [int(tf.size(self._decoded(tf.constant(index))[0])) for index in chosen]
+        sizes = [image.size for image, _ in self.all(chosen).as_numpy_iterator()]
         return int(np.mean(sizes) * len(self.split))
 
     def _in_memory(self) -> Callable:
@@ -64,7 +74,7 @@ class Pictures:
                 f"{free / 2**30:.1f} GiB of memory are free; use --cache disk or --cache off"
             )
         images, readable = [], []
-        for image, good in self._all().as_numpy_iterator():
+        for image, good in self.all().as_numpy_iterator():
             images.append(image)
             readable.append(good)
         sizes = tf.constant([image.shape[:2] for image in images], tf.int64)
@@ -91,7 +101,7 @@ class Pictures:
                 f"data.cache: the decoded split {self.split.name!r} takes about {wanted / 2**30:.1f} GiB and "
                 f"{folder} has {free / 2**30:.1f} GiB free; use --cache off"
             )
-        for index, (image, good) in enumerate(self._all().as_numpy_iterator()):
+        for index, (image, good) in enumerate(self.all().as_numpy_iterator()):
             header = np.array([*image.shape[:2], good], "<i4").tobytes()
             (folder / str(index)).write_bytes(header + image.tobytes())
 

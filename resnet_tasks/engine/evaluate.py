@@ -40,7 +40,7 @@ class Evaluator:
         self.batches = task.batches(split, training=False)
         self._data = distributed(strategy, self.batches)
         predictor = task.predictor(model)
-        self._answer = tf.function(lambda prepared: strategy.run(predictor.answer, args=(prepared,)))
+        self._answer = tf.function(lambda prepared: strategy.run(predictor.answer, args=(prepared,)), autograph=False)
 
     def run(self) -> dict:
         """The task's metrics, with `images`, `split` and `seconds`."""

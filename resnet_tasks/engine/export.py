@@ -41,8 +41,8 @@ class Servable(tf.Module):
             self.labels_json = tf.saved_model.Asset(str(assets / LABELS))
         encoded = tf.TensorSpec([None], tf.string, name="image_bytes")
         pixels = tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")
-        self.from_bytes = tf.function(self._from_bytes, input_signature=[encoded])
-        self.from_images = tf.function(self._from_images, input_signature=[pixels])
+        self.from_bytes = tf.function(self._from_bytes, input_signature=[encoded], autograph=False)
+        self.from_images = tf.function(self._from_images, input_signature=[pixels], autograph=False)
 
     def _from_bytes(self, image_bytes):
         """Answers for encoded pictures `[batch]` of any sizes, with `label_names` and `readable`."""

@@ -44,7 +44,7 @@ class TrainStep:
         self.model, self.optimizer, self.strategy, self.settings = model, optimizer, strategy, settings
         self._trainable = [variable.value for variable in model.trainable_variables]
         self._update = make_update(optimizer, settings)
-        self._forward = tf.function(self._terms, jit_compile=True) if settings.xla else self._terms
+        self._forward = tf.function(self._terms, jit_compile=True, autograph=False) if settings.xla else self._terms
         self.averaged = [v for v in model.variables if v.dtype.startswith(("float", "bfloat"))]
         with strategy.scope():
             optimizer.build(model.trainable_variables)
@@ -52,7 +52,7 @@ class TrainStep:
             self.updates = _counter("updates", tf.int64, 0)
             self.scale = _counter("loss_scale", tf.float32, FIRST_LOSS_SCALE if self._scaled else 1.0)
             self.finite_in_a_row = _counter("finite_in_a_row", tf.int64, 0)
-        self.run = tf.function(self._step)
+        self.run = tf.function(self._step, autograph=False)
 
     @property
     def _scaled(self) -> bool:

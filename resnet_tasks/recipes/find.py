@@ -14,18 +14,13 @@ def folder() -> Path:
     for place in (_PACKAGE / "pipelines", _PACKAGE.parent / "pipelines"):
         if place.is_dir():
             return place
-    raise UsageError(
-        f"the installation has no recipes: there is no {_PACKAGE / 'pipelines'}; install again"
-    )
+    raise UsageError(f"the installation has no recipes: there is no {_PACKAGE / 'pipelines'}; install again")
 
 
 def names(task: str | None = None) -> list[str]:
     """Returns the names that `find` takes, sorted, of one task or of all."""
     root = folder()
-    paths = {
-        path.relative_to(root).with_suffix("").as_posix(): path
-        for path in sorted(root.rglob("*.yaml"))
-    }
+    paths = {path.relative_to(root).with_suffix("").as_posix(): path for path in sorted(root.rglob("*.yaml"))}
     paths = {name: path for name, path in paths.items() if not name.startswith("results/")}
     return [name for name, path in paths.items() if task is None or task_of(path) == task]
 
@@ -33,9 +28,7 @@ def names(task: str | None = None) -> list[str]:
 def task_of(path: Path) -> str | None:
     """Returns what stands behind `task:` in a recipe file."""
     lines = (line.partition("#")[0] for line in path.read_text(encoding="utf-8").splitlines())
-    return next(
-        (line.removeprefix("task:").strip() for line in lines if line.startswith("task:")), None
-    )
+    return next((line.removeprefix("task:").strip() for line in lines if line.startswith("task:")), None)
 
 
 def summary(path: Path) -> str:
@@ -58,18 +51,13 @@ def find(name: str | PathLike) -> Path:
         return shipped
     if path.is_dir():
         inside = path / "recipe.yaml"
-        cure = (
-            f"for the recipe of that run write {inside}"
-            if inside.is_file()
-            else "name a recipe file in it"
-        )
+        cure = f"for the recipe of that run write {inside}" if inside.is_file() else "name a recipe file in it"
         raise UsageError(f"{name} is a folder, and a recipe is a file; {cure}")
     known = names()
     ends = [full for full in known if full.endswith(f"/{path.with_suffix('').name}")]
     hint = f"; did you mean {ends[0]!r}?" if ends else nearest(str(name), known)
     raise UsageError(
-        f"there is no recipe {str(name)!r}, and no such file "
-        f"(`resnet-tasks recipes list` shows the recipes){hint}"
+        f"there is no recipe {str(name)!r}, and no such file (`resnet-tasks recipes list` shows the recipes){hint}"
     )
 
 

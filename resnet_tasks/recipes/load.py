@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from resnet_tasks.errors import UsageError, nearest
 from resnet_tasks.recipes import find
 from resnet_tasks.recipes.problems import describe, is_section, keys, refuse
-from resnet_tasks.recipes.schema import FOLDER_RECIPES, RECIPES, Strict, task_called
+from resnet_tasks.recipes.schema import FOLDER_RECIPES, RECIPES, Recipe, task_called
 from resnet_tasks.recipes.yaml12 import flow, read_value, read_yaml
 
 
@@ -24,7 +24,7 @@ def load_recipe(
     task: str | None = None,
     sets: Mapping[str, Any] | Iterable[str] | None = None,
     flags: Mapping[str, Any] | None = None,
-) -> Strict:
+) -> Recipe:
     """Returns the recipe, every key present and checked.
 
     Args:
@@ -53,9 +53,10 @@ def load_recipe(
     return _validated(values, task, origins)
 
 
-def changed(recipe: Strict, values: Mapping[str, Any]) -> Strict:
+def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     """Returns the recipe with other values for some dotted keys (what `auto` became), checked."""
-    merged, origins = recipe.model_dump(mode="json"), {}
+    merged = recipe.model_dump(mode="json")
+    origins: dict[str, str] = {}
     for key, value in values.items():
         _assign(merged, key, value, recipe.task, origins, "")
     return _validated(merged, recipe.task, origins)
@@ -66,20 +67,16 @@ def read_file(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
-        raise UsageError(
-            f"{path}: expected a recipe in UTF-8 text; this file is something else"
-        ) from None
+        raise UsageError(f"{path}: expected a recipe in UTF-8 text; this file is something else") from None
     values, lines = read_yaml(text, str(path))
     if values is None:
         values = {}
     if not isinstance(values, dict):
-        raise UsageError(
-            f"{path}: expected keys such as `task:` and `train:`, got {type(values).__name__}"
-        )
+        raise UsageError(f"{path}: expected keys such as `task:` and `train:`, got {type(values).__name__}")
     return values, lines
 
 
-def to_yaml(recipe: Strict, comments: bool = False) -> str:
+def to_yaml(recipe: Recipe, comments: bool = False) -> str:
     """Returns the whole recipe as YAML, a line a key; `load_recipe` reads it back equal.
 
     Args:
@@ -92,10 +89,7 @@ def to_yaml(recipe: Strict, comments: bool = False) -> str:
             lines.append(_line("", section, value, known[section], comments))
             continue
         lines.append(f"{section}:")
-        lines += [
-            _line("  ", key, inner, known[f"{section}.{key}"], comments)
-            for key, inner in value.items()
-        ]
+        lines += [_line("  ", key, inner, known[f"{section}.{key}"], comments) for key, inner in value.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -110,13 +104,9 @@ def _task(values: Mapping[str, Any], path: Path, task: str | None) -> str:
         raise UsageError(f"{path}: task: is missing; write one of {', '.join(RECIPES)}")
     if not isinstance(named, str) or named not in RECIPES:
         close = nearest(named, RECIPES) if isinstance(named, str) else ""
-        raise UsageError(
-            f"{path}: task: expected one of {', '.join(RECIPES)}, got {named!r}{close}"
-        )
+        raise UsageError(f"{path}: task: expected one of {', '.join(RECIPES)}, got {named!r}{close}")
     if task is not None and named != task_called(task):
-        raise UsageError(
-            f"{path} is a recipe for {named!r}, not {task!r}; `resnet-tasks {named} train` takes it"
-        )
+        raise UsageError(f"{path} is a recipe for {named!r}, not {task!r}; `resnet-tasks {named} train` takes it")
     return named
 
 
@@ -136,15 +126,11 @@ def _pairs(sets: Mapping[str, Any] | Iterable[str]) -> Iterable[tuple[str, Any]]
     for text in [sets] if isinstance(sets, str) else sets:
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
-            raise UsageError(
-                f"--set {text}: expected key=value, for instance --set train.epochs=30"
-            )
+            raise UsageError(f"--set {text}: expected key=value, for instance --set train.epochs=30")
         yield key.strip(), read_value(value, f"--set {text!r}")
 
 
-def _assign(
-    values: dict[str, Any], key: str, value: Any, task: str, origins: dict[str, str], origin: str
-) -> None:
+def _assign(values: dict[str, Any], key: str, value: Any, task: str, origins: dict[str, str], origin: str) -> None:
     """Sets one dotted key in place; a mapping for a section sets its keys and leaves the others."""
     node = keys(task).get(key)
     if node is not None and is_section(node) and isinstance(value, Mapping):
@@ -189,7 +175,7 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def _validated(values: Mapping[str, Any], task: str, origins: Mapping[str, str]) -> Strict:
+def _validated(values: Mapping[str, Any], task: str, origins: Mapping[str, str]) -> Recipe:
     try:
         # Through JSON, because pydantic's strict mode takes a list for a tuple only there.
         return RECIPES[task].model_validate_json(json.dumps(values))

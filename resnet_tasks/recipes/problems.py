@@ -34,9 +34,7 @@ def nearest_key(key: str, task: str) -> str:
     section, _, leaf = key.rpartition(".")
     # The first key of that name stays: `batch_size` alone means train's before evaluate's.
     leaves = {name.rpartition(".")[2]: name for name in reversed(keys(task))}
-    beside = {
-        name.rpartition(".")[2]: name for name in keys(task) if name.rpartition(".")[0] == section
-    }
+    beside = {name.rpartition(".")[2]: name for name in keys(task) if name.rpartition(".")[0] == section}
     if leaf in leaves:  # the right word in the wrong section
         return f"; did you mean {leaves[leaf]!r}?"
     for words in (beside, leaves):  # a slip of the pen
@@ -45,9 +43,7 @@ def nearest_key(key: str, task: str) -> str:
     return f"; the keys of {section or 'a recipe'} are {', '.join(beside)}" if beside else ""
 
 
-def describe(
-    error: ValidationError, values: Mapping[str, Any], task: str, origins: Mapping[str, str]
-) -> list[str]:
+def describe(error: ValidationError, values: Mapping[str, Any], task: str, origins: Mapping[str, str]) -> list[str]:
     """Returns a sentence for each key that pydantic refused.
 
     Args:
@@ -125,21 +121,14 @@ def _mismatch(key: str, got: Any, node: Node) -> str:
     if isinstance(got, str) and (hint := nearest(got, choices)):
         return sentence + hint
     example = next(iter(node.get("examples", [])), node.get("default"))
-    if (
-        example in (None, [], "")
-        or all(_words(option) for option in _options(node))
-        or "properties" in node
-    ):
+    if example in (None, [], "") or all(_words(option) for option in _options(node)) or "properties" in node:
         return sentence
     return f"{sentence}; write e.g. {key}={flow(example)}"
 
 
 def _is_number(text: str) -> bool:
     try:
-        return isinstance(read_value(text, ""), int | float) and text.lower() not in (
-            "true",
-            "false",
-        )
+        return isinstance(read_value(text, ""), int | float) and text.lower() not in ("true", "false")
     except UsageError:
         return False
 
@@ -166,27 +155,14 @@ def _one(node: Node) -> str:
         return f"a list{many} (each {_one(items[0])})"
     if "pattern" in node:
         return f"text like {' or '.join(map(repr, node['examples']))}"
-    names = {
-        "integer": "a whole number",
-        "number": "a number",
-        "string": "text",
-        "boolean": "true or false",
-    }
+    names = {"integer": "a whole number", "number": "a number", "string": "text", "boolean": "true or false"}
     names |= {"null": "null", "object": "a mapping of names to text"}
     return names[kind] + _range(node)
 
 
 def _range(node: Node) -> str:
-    limits = {
-        "minimum": "of at least",
-        "exclusiveMinimum": "above",
-        "maximum": "at most",
-        "exclusiveMaximum": "below",
-    }
-    return "".join(
-        f" {'and ' * (i > 0)}{limits[k]} {node[k]:g}"
-        for i, k in enumerate(k for k in limits if k in node)
-    )
+    limits = {"minimum": "of at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
+    return "".join(f" {'and ' * (i > 0)}{limits[k]} {node[k]:g}" for i, k in enumerate(k for k in limits if k in node))
 
 
 def _shown(value: Any) -> str:

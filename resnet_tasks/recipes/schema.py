@@ -6,7 +6,7 @@ them together.  The models are strict: a wrong type or an unknown key is an erro
 that it is about, named within the section: `accumulate: ...`.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -36,22 +36,14 @@ class Data(Strict):
     """Where the pictures come from, and how they are read."""
 
     where: str | dict[str, str] | None = Field(
-        None,
-        description="a folder, a file, tfds:NAME or digits; or one of them a split",
-        examples=["my_pictures"],
+        None, description="a folder, a file, tfds:NAME or digits; or one of them a split", examples=["my_pictures"]
     )
     format: Literal["auto", "folder", "csv", "tfds", "digits"] = Field(
         "auto", description="auto finds it out and says it"
     )
-    images: str | None = Field(
-        None, description="where the pictures of an annotation file lie", examples=["pictures"]
-    )
-    data_dir: str | None = Field(
-        None, description="where TFDS keeps its data sets", examples=["tensorflow_datasets"]
-    )
-    split_seed: int = Field(
-        0, description="which pictures fall into which split, where the data have none"
-    )
+    images: str | None = Field(None, description="where the pictures of an annotation file lie", examples=["pictures"])
+    data_dir: str | None = Field(None, description="where TFDS keeps its data sets", examples=["tensorflow_datasets"])
+    split_seed: int = Field(0, description="which pictures fall into which split, where the data have none")
     group: str | None = Field(
         None,
         description="a regular expression on the file or a CSV column; a group stays on one side",
@@ -60,32 +52,24 @@ class Data(Strict):
     balance: Literal["none", "weights", "repeat"] = Field(
         "none", description="rare classes weigh more in the loss, or come more often"
     )
-    cache: Literal["off", "ram", "disk"] = Field(
-        "off", description="where decoded pictures are kept"
-    )
+    cache: Literal["off", "ram", "disk"] = Field("off", description="where decoded pictures are kept")
     on_bad_image: Literal["auto", "skip", "fail"] = Field(
         "auto", description="unreadable pictures: auto skips up to 1 % of them"
     )
-    service: str | None = Field(
-        None, description="the address of a tf.data service", examples=["grpc://10.0.0.2:5050"]
-    )
+    service: str | None = Field(None, description="the address of a tf.data service", examples=["grpc://10.0.0.2:5050"])
 
 
 class ClassifyModel(Strict):
     """The network."""
 
     backbone: str = Field(
-        "resnet_50",
-        description="a name (`resnet-tasks backbones`) or package.module:function",
-        examples=["resnet_50"],
+        "resnet_50", description="a name (`resnet-tasks backbones`) or package.module:function", examples=["resnet_50"]
     )
     weights: str = Field("none", description="what the backbone starts from; none is from scratch")
     norm: Literal["batch", "sync_batch", "group"] = Field(
         "batch", description="sync_batch is one norm over all replicas"
     )
-    image_size: Count | tuple[Count, Count] = Field(
-        224, description="pixels: a side, or [height, width]"
-    )
+    image_size: Count | tuple[Count, Count] = Field(224, description="pixels: a side, or [height, width]")
     crop_fraction: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0, description="evaluation resizes to image_size / crop_fraction and takes the centre"
     )
@@ -96,8 +80,7 @@ class RandomResizedCrop(Strict):
     """A random part of the picture, resized to image_size (Szegedy et al. 2014, section 6)."""
 
     scale: Annotated[
-        tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]],
-        AfterValidator(_ascending),
+        tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]], AfterValidator(_ascending)
     ] = Field((0.08, 1.0), description="the part's share of the picture's area, from and to")
     ratio: Annotated[tuple[Positive, Positive], AfterValidator(_ascending)] = Field(
         (0.75, 1.3333), description="the part's width over its height, from and to"
@@ -108,9 +91,7 @@ class RandAugment(Strict):
     """Cubuk et al. 2019, section 3."""
 
     layers: Count = Field(2, description="operations a picture")
-    magnitude: Annotated[float, Field(ge=0, le=10)] = Field(
-        9.0, description="their strength, 0 to 10"
-    )
+    magnitude: Annotated[float, Field(ge=0, le=10)] = Field(9.0, description="their strength, 0 to 10")
 
 
 class ClassifyAugment(Strict):
@@ -119,37 +100,25 @@ class ClassifyAugment(Strict):
     flip: Literal["none", "random", "alternate"] = Field(
         "none", description="left and right; alternate: every second epoch the other way"
     )
-    pad_crop: Natural = Field(
-        0, description="pixels added on each side before a crop of image_size"
-    )
+    pad_crop: Natural = Field(0, description="pixels added on each side before a crop of image_size")
     pad_mode: Literal["zeros", "reflect"] = Field("zeros", description="what pad_crop adds")
     random_resized_crop: RandomResizedCrop | None = Field(
         None, description="a random part, resized to image_size", examples=[{"scale": [0.08, 1.0]}]
     )
-    rand_augment: RandAugment | None = Field(
-        None, description="RandAugment", examples=[{"layers": 2, "magnitude": 9}]
-    )
-    color_jitter: Fraction = Field(
-        0.0, description="strength in brightness, contrast and saturation"
-    )
+    rand_augment: RandAugment | None = Field(None, description="RandAugment", examples=[{"layers": 2, "magnitude": 9}])
+    color_jitter: Fraction = Field(0.0, description="strength in brightness, contrast and saturation")
     random_erasing: Fraction = Field(0.0, description="probability")
     mixup: Amount = Field(0.0, description="alpha; 0 is off")
     cutmix: Amount = Field(0.0, description="alpha; 0 is off")
-    close_epochs: Natural = Field(
-        0, description="the last epochs, without crops, mixing, RandAugment and erasing"
-    )
+    close_epochs: Natural = Field(0, description="the last epochs, without crops, mixing, RandAugment and erasing")
 
 
 class Train(Strict):
     """The optimisation, and the machine it runs on."""
 
     epochs: Count = Field(30, description="passes over the training pictures")
-    batch_size: Count = Field(
-        32, description="the global batch: over all replicas and accumulated parts"
-    )
-    lr: Positive | Literal["auto"] = Field(
-        "auto", description="the highest learning rate", examples=[0.1]
-    )
+    batch_size: Count = Field(32, description="the global batch: over all replicas and accumulated parts")
+    lr: Positive | Literal["auto"] = Field("auto", description="the highest learning rate", examples=[0.1])
     optimizer: Literal["sgd", "adamw", "lamb"] = Field(
         "sgd", description="sgd couples its weight decay, as the papers do"
     )
@@ -159,42 +128,28 @@ class Train(Strict):
     schedule: Literal["cosine", "steps", "linear", "one_cycle", "constant"] = Field(
         "cosine", description="the course of the learning rate"
     )
-    warmup_epochs: Amount = Field(
-        0.0, description="the learning rate rises linearly, before its schedule begins"
-    )
+    warmup_epochs: Amount = Field(0.0, description="the learning rate rises linearly, before its schedule begins")
     milestones: Annotated[tuple[Positive, ...], AfterValidator(_ascending)] = Field(
         (), description="epochs after which `steps` multiplies by factor", examples=[[30, 60, 80]]
     )
     factor: Annotated[float, Field(gt=0, le=1)] = Field(0.1, description="of steps")
-    final_lr_fraction: Fraction = Field(
-        0.0, description="where cosine, linear and one_cycle end, as a part of lr"
-    )
+    final_lr_fraction: Fraction = Field(0.0, description="where cosine, linear and one_cycle end, as a part of lr")
     label_smoothing: BelowOne = Field(0.0, description="probability spread over all classes")
     ema: BelowOne = Field(0.0, description="decay of the averaged weights; 0 is off")
     clip_norm: Positive | None = Field(None, description="the longest gradient", examples=[1.0])
-    accumulate: Count = Field(
-        1, description="parts that a batch is computed in, for small memories"
-    )
+    accumulate: Count = Field(1, description="parts that a batch is computed in, for small memories")
     precision: Literal["auto", "float32", "bfloat16", "float16", "float64"] = Field(
         "auto", description="of the arithmetic; float64 proves equalities"
     )
     xla: bool | Literal["auto"] = Field("auto", description="compile the network with XLA")
     seed: Natural = Field(0, description="of everything random")
     deterministic: bool = Field(False, description="the same numbers from the same command")
-    bn: Literal["auto", "freeze", "train"] = Field(
-        "auto", description="the statistics of batch norms"
-    )
-    early_stopping: Count | None = Field(
-        None, description="epochs without a better value", examples=[5]
-    )
+    bn: Literal["auto", "freeze", "train"] = Field("auto", description="the statistics of batch norms")
+    early_stopping: Count | None = Field(None, description="epochs without a better value", examples=[5])
     on_nan: Literal["stop", "rollback"] = Field("stop", description="on a loss that is not finite")
-    strategy: Literal["auto", "one", "mirrored", "multiworker", "tpu"] = Field(
-        "auto", description="tf.distribute's"
-    )
+    strategy: Literal["auto", "one", "mirrored", "multiworker", "tpu"] = Field("auto", description="tf.distribute's")
     devices: Annotated[str, Field(pattern=r"^(all|cpu:\d+|gpu:\d+(,\d+)*)$")] = Field(
-        "all",
-        description="all, cpu:N (N logical devices) or gpu:0,1",
-        examples=["cpu:2", "gpu:0,1"],
+        "all", description="all, cpu:N (N logical devices) or gpu:0,1", examples=["cpu:2", "gpu:0,1"]
     )
     steps_per_execution: Count = Field(1, description="steps in one call of the compiled loop")
     checkpoint_minutes: Positive = Field(10.0, description="the longest time between checkpoints")
@@ -209,13 +164,10 @@ class Train(Strict):
             )
         if self.schedule == "steps" and not self.milestones:
             raise ValueError(
-                "milestones: train.schedule=steps needs its epochs; "
-                "write e.g. train.milestones=[30, 60, 80]"
+                "milestones: train.schedule=steps needs its epochs; write e.g. train.milestones=[30, 60, 80]"
             )
         if self.schedule == "one_cycle" and self.warmup_epochs:
-            raise ValueError(
-                "warmup_epochs: one_cycle rises by itself; write train.warmup_epochs=0"
-            )
+            raise ValueError("warmup_epochs: one_cycle rises by itself; write train.warmup_epochs=0")
         return self
 
 
@@ -235,9 +187,7 @@ class Export(Strict):
 class ClassifyRecipe(Strict):
     """Image classification."""
 
-    task: Literal["classify"] = Field(
-        "classify", description="the group of commands that takes this recipe"
-    )
+    task: Literal["classify"] = Field("classify", description="the group of commands that takes this recipe")
     description: str = Field("", description="a sentence for people")
     data: Data = Data()
     model: ClassifyModel = ClassifyModel()
@@ -247,7 +197,8 @@ class ClassifyRecipe(Strict):
     export: Export = Export()
 
 
-RECIPES: dict[str, type[Strict]] = {"classify": ClassifyRecipe}
+Recipe: TypeAlias = ClassifyRecipe  # any of them
+RECIPES: dict[str, type[Recipe]] = {"classify": ClassifyRecipe}
 
 # What a task takes where no recipe is named: people's own pictures.
 FOLDER_RECIPES = {"classify": "classification/folder_resnet50"}
@@ -256,7 +207,5 @@ FOLDER_RECIPES = {"classify": "classification/folder_resnet50"}
 def task_called(name: str) -> str:
     """Returns the name of a task, if it is one; a UsageError otherwise."""
     if name not in RECIPES:
-        raise UsageError(
-            f"there is no task {name!r}, only {', '.join(RECIPES)}{nearest(name, RECIPES)}"
-        )
+        raise UsageError(f"there is no task {name!r}, only {', '.join(RECIPES)}{nearest(name, RECIPES)}")
     return name

@@ -37,9 +37,7 @@ class _Loader(yaml.SafeLoader):
         kind, text = node.tag.removeprefix(_CORE), str(self.construct_scalar(node))
         pattern = next(pattern for name, pattern, _ in _SCALARS if name == kind)
         if not re.fullmatch(pattern, text):  # an explicit tag: `!!int many`
-            raise yaml.constructor.ConstructorError(
-                None, None, f"{text!r} is no {kind}", node.start_mark
-            )
+            raise yaml.constructor.ConstructorError(None, None, f"{text!r} is no {kind}", node.start_mark)
         if kind == "null":
             return None
         if kind == "bool":
@@ -73,9 +71,7 @@ for _kind, _pattern, _first in _SCALARS:
     _Loader.add_implicit_resolver(_CORE + _kind, re.compile(rf"^(?:{_pattern})$"), _first)
     _Loader.add_constructor(_CORE + _kind, _Loader.scalar)
 _Loader.add_constructor(_CORE + "str", _Loader.construct_scalar)
-_Loader.add_constructor(
-    _CORE + "seq", lambda loader, node: loader.construct_sequence(node, deep=True)
-)
+_Loader.add_constructor(_CORE + "seq", lambda loader, node: loader.construct_sequence(node, deep=True))
 _Loader.add_constructor(_CORE + "map", _Loader.mapping)
 _Loader.add_constructor(None, _Loader.construct_undefined)
 
@@ -125,9 +121,7 @@ def read_value(text: str, name: str) -> Any:
 
 def flow(value: Any) -> str:
     """Returns `value` as YAML on one line."""
-    text = yaml.dump(
-        value, Dumper=_Dumper, default_flow_style=True, sort_keys=False, width=float("inf")
-    )
+    text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, sort_keys=False, width=float("inf"))
     return text.removesuffix("...\n").strip()
 
 

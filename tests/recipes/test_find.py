@@ -8,17 +8,20 @@ from resnet_tasks.recipes import find
 
 def test_names_are_those_of_the_files():
     names = find.names()
-    assert "quickstart/classify_digits" in names and names == sorted(names)
-    assert find.names("classify") and find.names("nosuch") == []
+    assert "quickstart/classify_digits" in names
+    assert names == sorted(names)
+    assert find.names("classify")
+    assert find.names("nosuch") == []
     assert all(find.find(name) == find.folder() / f"{name}.yaml" for name in names)
-    assert not any(name.startswith("results/") for name in names)
 
 
 def test_a_file_of_ones_own_is_taken_as_it_lies(tmp_path, monkeypatch):
     path = tmp_path / "mine.yaml"
     path.write_text("# Mine, all mine.\ntask: classify  # what else\n")
-    assert find.find(path) == path and find.find(str(path)) == path
-    assert find.summary(path) == "Mine, all mine." and find.task_of(path) == "classify"
+    assert find.find(path) == path
+    assert find.find(str(path)) == path
+    assert find.summary(path) == "Mine, all mine."
+    assert find.task_of(path) == "classify"
     monkeypatch.chdir(tmp_path)
     assert find.find("mine.yaml").read_text() == path.read_text()
     (tmp_path / "quickstart").mkdir()  # a folder of the user's does not hide a recipe's name
@@ -30,8 +33,10 @@ def test_the_wheel_is_looked_at_before_the_checkout(tmp_path, monkeypatch):
     (tmp_path / "site" / "pipelines").mkdir(parents=True)
     monkeypatch.setattr(find, "_PACKAGE", package)
     assert find.folder() == tmp_path / "site" / "pipelines"
-    (package / "pipelines").mkdir(parents=True)
+    (package / "pipelines" / "results" / "run").mkdir(parents=True)
     assert find.folder() == package / "pipelines"
+    (package / "pipelines" / "results" / "run" / "recipe.yaml").write_text("task: classify\n")
+    assert find.names() == []  # a run's own recipe among the results is none to start from
 
 
 @pytest.mark.parametrize(
@@ -40,10 +45,7 @@ def test_the_wheel_is_looked_at_before_the_checkout(tmp_path, monkeypatch):
         ("nosuch", ["'nosuch'", "resnet-tasks recipes list"]),
         ("cifar10_resnet20", ["did you mean 'classification/cifar10_resnet20'"]),
         ("quickstart/clasify_digits", ["did you mean 'quickstart/classify_digits'"]),
-        (
-            "classification/cifar10_resnet20.yaml",
-            ["did you mean 'classification/cifar10_resnet20'"],
-        ),
+        ("classification/cifar10_resnet20.yaml", ["did you mean 'classification/cifar10_resnet20'"]),
     ],
 )
 def test_an_unknown_name_is_told_with_the_nearest(name, words):

@@ -29,10 +29,7 @@ def refusal(*arguments, **keywords):
 def test_the_defaults_give_way_to_the_recipe_to_set_to_the_flags(recipe_file):
     path = recipe_file("task: classify\ntrain: {epochs: 7, batch_size: 8, lr: 0.5}\n")
     recipe = load_recipe(
-        path,
-        "classify",
-        ["train.batch_size=16", "train.lr=0.25"],
-        {"train.lr": 0.125, "train.seed": None},
+        path, "classify", ["train.batch_size=16", "train.lr=0.25"], {"train.lr": 0.125, "train.seed": None}
     )
     assert recipe.train.momentum == 0.9  # the schema's
     assert recipe.train.epochs == 7  # the recipe's
@@ -43,7 +40,8 @@ def test_the_defaults_give_way_to_the_recipe_to_set_to_the_flags(recipe_file):
 
 def test_without_a_recipe_the_task_has_one():
     recipe = load_recipe(None, "classify")
-    assert recipe.model.backbone == "resnet_50" and recipe.data.where is None
+    assert recipe.model.backbone == "resnet_50"
+    assert recipe.data.where is None
 
 
 def test_the_task_is_read_from_the_recipe():
@@ -68,25 +66,18 @@ def test_python_callers_set_with_a_mapping_of_python_values(tmp_path):
 
 def test_a_section_can_be_set_in_part():
     recipe = load_recipe(
-        DIGITS,
-        "classify",
-        ["train={epochs: 3}", "augment.rand_augment.layers=1", "augment.mixup=0.2"],
+        DIGITS, "classify", ["train={epochs: 3}", "augment.rand_augment.layers=1", "augment.mixup=0.2"]
     )
     assert (recipe.train.epochs, recipe.train.batch_size) == (3, 64)
     assert (recipe.augment.rand_augment.layers, recipe.augment.rand_augment.magnitude) == (1, 9.0)
     assert recipe.augment.pad_crop == 2
-    assert (
-        load_recipe(DIGITS, "classify", ["augment.rand_augment={}"]).augment.rand_augment.layers
-        == 2
-    )
+    assert load_recipe(DIGITS, "classify", ["augment.rand_augment={}"]).augment.rand_augment.layers == 2
 
 
 def test_places_a_split_replace_one_place():
     recipe = load_recipe(DIGITS, "classify", ["data.where.train=a", "data.where.val=b"])
     assert recipe.data.where == {"train": "a", "val": "b"}
-    recipe = load_recipe(
-        DIGITS, "classify", ["data.where={train: a}"], {"data.where": {"test": "c"}}
-    )
+    recipe = load_recipe(DIGITS, "classify", ["data.where={train: a}"], {"data.where": {"test": "c"}})
     assert recipe.data.where == {"test": "c"}
 
 
@@ -128,17 +119,10 @@ def test_a_wrong_set_is_told_with_its_key_and_the_cure(text, words):
 
 
 def test_a_wrong_recipe_is_told_with_its_lines_and_all_at_once(recipe_file):
-    path = recipe_file(
-        "task: classify\ntrain:\n  epoks: 3\n  lr: '1e-4'\nmodel:\n  image_size: big\nsolver: 1\n"
-    )
+    path = recipe_file("task: classify\ntrain:\n  epoks: 3\n  lr: '1e-4'\nmodel:\n  image_size: big\nsolver: 1\n")
     lines = refusal(path, "classify").splitlines()
     assert lines[0] == "4 problems in the recipe"
-    for number, key in (
-        (3, "train.epoks"),
-        (4, "train.lr"),
-        (6, "model.image_size"),
-        (7, "solver"),
-    ):
+    for number, key in ((3, "train.epoks"), (4, "train.lr"), (6, "model.image_size"), (7, "solver")):
         assert any(f"{path} line {number}: {key}: " in line for line in lines)
 
 
@@ -170,9 +154,7 @@ def test_a_recipe_without_its_task_needs_one(recipe_file):
     path = recipe_file("train: {epochs: 3}\n")
     assert load_recipe(path, "classify").train.epochs == 3
     assert "task: is missing" in refusal(path)
-    assert load_recipe(recipe_file("# nothing\n"), "classify") == load_recipe(
-        recipe_file("task: classify"), "classify"
-    )
+    assert load_recipe(recipe_file("# nothing\n"), "classify") == load_recipe(recipe_file("task: classify"), "classify")
 
 
 def test_paths_that_hold_no_recipe(tmp_path):
@@ -205,11 +187,7 @@ def test_written_and_read_again_it_is_equal(recipe_file):
 def test_what_auto_became_is_checked_and_kept(recipe_file):
     recipe = load_recipe(DIGITS)
     resolved = changed(recipe, {"train.xla": True, "train.precision": "bfloat16", "train.lr": 0.25})
-    assert (resolved.train.xla, resolved.train.precision, resolved.train.lr) == (
-        True,
-        "bfloat16",
-        0.25,
-    )
+    assert (resolved.train.xla, resolved.train.precision, resolved.train.lr) == (True, "bfloat16", 0.25)
     assert recipe.train.xla == "auto"
     with pytest.raises(UsageError, match=r"train\.precision"):
         changed(recipe, {"train.precision": "int8"})

@@ -40,6 +40,7 @@ def test_every_task_has_the_same_roots_and_a_recipe_for_a_folder(task):
         ("train", {"lr": "1e-4"}),
         ("train", {"lr": 0.0}),
         ("train", {"lr": float("nan")}),
+        ("train", {"lr": float("inf")}),
         ("train", {"ema": 1.0}),  # an average that never moves
         ("train", {"nesterov": 1}),
         ("train", {"devices": "cpu"}),
@@ -73,19 +74,15 @@ def test_what_fits_keeps_its_type():
     recipe = validated(
         data={"where": {"train": "a", "val": "b"}},
         model={"image_size": [192, 320]},
-        train={
-            "lr": 1,
-            "milestones": [1.5, 2],
-            "xla": False,
-            "devices": "gpu:0,2",
-            "accumulate": 4,
-        },
+        train={"lr": 1, "milestones": [1.5, 2], "xla": False, "devices": "gpu:0,2", "accumulate": 4},
         augment={"random_resized_crop": {"scale": [0.5, 0.5]}},
     )
     assert recipe.data.where == {"train": "a", "val": "b"}
     assert recipe.model.image_size == (192, 320)
-    assert recipe.train.lr == 1.0 and recipe.train.milestones == (1.5, 2.0)
-    assert recipe.train.xla is False and recipe.train.devices == "gpu:0,2"
+    assert recipe.train.lr == 1.0
+    assert recipe.train.milestones == (1.5, 2.0)
+    assert recipe.train.xla is False
+    assert recipe.train.devices == "gpu:0,2"
     assert recipe.augment.random_resized_crop.ratio == (0.75, 1.3333)
     assert recipe.augment.rand_augment is None
 

@@ -39,45 +39,26 @@ from resnet_tasks.recipes.yaml12 import flow, read_value, read_yaml
 )
 def test_scalars_are_those_of_the_core_schema(text, value):
     read = read_value(text, "test")
-    assert read == value and type(read) is type(value)
+    assert read == value
+    assert type(read) is type(value)
 
 
 @pytest.mark.parametrize(
-    "value",
-    [
-        "1e-4",
-        "no",
-        "010",
-        "0o10",
-        "1_000",
-        "true",
-        "",
-        "~",
-        " x",
-        "a: b",
-        "#1",
-        "ä",
-        "tfds:x",
-        "1\n2",
-    ],
+    "value", ["1e-4", "no", "010", "0o10", "1_000", "true", "", "~", " x", "a: b", "#1", "ä", "tfds:x", "1\n2"]
 )
 def test_written_text_comes_back_as_text_from_either_version(value):
     assert read_value(flow(value), "test") == value
     assert yaml.safe_load(flow(value)) == value
 
 
-@pytest.mark.parametrize(
-    "value", [1e-4, 1e-5, 1e22, 0.1, 3, True, None, [1, 2.0], {"a": [0.08, 1.0]}]
-)
+@pytest.mark.parametrize("value", [1e-4, 1e-5, 1e22, 0.1, 3, True, None, [1, 2.0], {"a": [0.08, 1.0]}])
 def test_written_values_come_back_from_either_version(value):
     assert read_value(flow(value), "test") == value
     assert yaml.safe_load(flow(value)) == value
 
 
 def test_lines_are_known_by_dotted_key():
-    values, lines = read_yaml(
-        "# a comment\ntrain:\n  epochs: 3\n\n  lr: 0.1\ntask: classify\n", "r.yaml"
-    )
+    values, lines = read_yaml("# a comment\ntrain:\n  epochs: 3\n\n  lr: 0.1\ntask: classify\n", "r.yaml")
     assert values == {"train": {"epochs": 3, "lr": 0.1}, "task": "classify"}
     assert lines == {"train": 2, "train.epochs": 3, "train.lr": 5, "task": 6}
 

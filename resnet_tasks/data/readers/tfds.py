@@ -81,13 +81,11 @@ def _features(where: str, info) -> tuple[str, str]:
     else:
         kinds = {type(feature): key for key, feature in reversed(info.features.items())}
         image, label = kinds.get(features.Image), kinds.get(features.ClassLabel)
-    if not (
-        isinstance(info.features.get(image), features.Image)
-        and isinstance(info.features.get(label), features.ClassLabel)
-    ):
+    known = dict(info.features.items())
+    if not isinstance(known.get(image), features.Image) or not isinstance(known.get(label), features.ClassLabel):
         raise DataError(
             f"{where}: a picture and a class label were expected; its features are "
-            f"{', '.join(f'{key} ({type(value).__name__})' for key, value in info.features.items())}"
+            f"{', '.join(f'{key} ({type(value).__name__})' for key, value in known.items())}"
         )
     return image, label
 

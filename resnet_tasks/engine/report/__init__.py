@@ -1,8 +1,9 @@
 """report.html: what a run was and what came of it, on one page that needs nothing but itself.
 
-The page is made of the files in the run folder alone, so it can be made again at any time, of any task's run, also of
-one that has not ended.  A section is a function of the run folder; a file that is missing leaves its part out.
-A task that has more to show writes pictures to `evaluation/<split>/plots/`, and they appear.
+The page is made of the files in the run folder alone, so it can be made again at any time, of any
+task's run, also of one that has not ended.  A section is a function of the run folder; a file that
+is missing leaves its part out.  A task that has more to show writes PNG or SVG files to
+`evaluation/<split>/plots/`, and they appear.
 """
 
 import os

@@ -1,14 +1,26 @@
-"""Sections about what a model was measured to do: a folder of `evaluation/` each, made of the files that lie in it."""
+"""Sections about what a model was measured to do: one for each folder of `evaluation/`."""
 
 from pathlib import Path
 
 from resnet_tasks.engine import draw
 from resnet_tasks.engine.report import plots
-from resnet_tasks.engine.report.files import embedded, number, read_json, read_rows
-from resnet_tasks.engine.report.page import Html, duration, figure, fraction, section, shown, table, tag
+from resnet_tasks.engine.report.files import embedded, is_small, number, read_json, read_rows
+from resnet_tasks.engine.report.page import (
+    Html,
+    duration,
+    figure,
+    fraction,
+    section,
+    shown,
+    table,
+    tag,
+)
 
 FIRST = ("test", "val")  # then the others by name
-NO_FRACTIONS = ("loss", "threshold")  # the measures that are no share of 1, though they may lie in 0..1
+NO_FRACTIONS = (
+    "loss",
+    "threshold",
+)  # the measures that are no share of 1, though they may lie in 0..1
 MOST_CLASSES = 30  # of a confusion matrix that is shown whole
 MOST_PAIRS = 20
 MOST_PICTURES = 36
@@ -20,11 +32,14 @@ TABLE_MISTAKES = 20
 def folders(run: Path) -> list[Path]:
     """The evaluations of a run, that of the test split first."""
     found = [path.parent for path in (run / "evaluation").glob("*/metrics.json")]
-    return sorted(found, key=lambda path: (FIRST.index(path.name) if path.name in FIRST else len(FIRST), path.name))
+    return sorted(
+        found,
+        key=lambda path: (FIRST.index(path.name) if path.name in FIRST else len(FIRST), path.name),
+    )
 
 
 def headline(folder: Path) -> tuple[str, str] | None:
-    """The name and the value, as text, of the measure that metrics.json names first: a task's most telling one."""
+    """The measure that metrics.json names first, a task's most telling one, as name and text."""
     for name, value in _flat(read_json(folder / "metrics.json")).items():
         if isinstance(value, float):
             return name, f"{value:.2%}" if _is_fraction(name, value) else f"{value:.4g}"
@@ -33,13 +48,19 @@ def headline(folder: Path) -> tuple[str, str] | None:
 
 def evaluations(run: Path) -> Html | None:
     """Everything that was evaluated, in turn."""
-    parts = [section(f"Evaluation: {folder.name}", *(part(folder) for part in PARTS)) for folder in folders(run)]
+    parts = [
+        section(f"Evaluation: {folder.name}", *(part(folder) for part in PARTS))
+        for folder in folders(run)
+    ]
     return Html("".join(part for part in parts if part)) or None
 
 
 def measures(folder: Path) -> Html | None:
     """metrics.json, tables within it left out."""
-    tiles = [tag("div", tag("dt", name), tag("dd", _measure(name, value))) for name, value in _flat(read_json(folder / "metrics.json")).items()]
+    tiles = [
+        tag("div", tag("dt", name), tag("dd", _measure(name, value)))
+        for name, value in _flat(read_json(folder / "metrics.json")).items()
+    ]
     return tag("dl", *tiles, class_="tiles") if tiles else None
 
 
@@ -48,14 +69,22 @@ def reliability(folder: Path) -> Html | None:
     bins = read_json(folder / "reliability.json", list)
     if not bins:
         return None
-    note = "On the dotted line a model is right as often as it says; below it, it is surer than right."
-    return tag("div", figure("Reliability", draw.data_uri(plots.svg(plots.reliability(bins))), note), class_="charts")
+    note = (
+        "On the dotted line a model is right as often as it says; below it, it is surer than right."
+    )
+    return tag(
+        "div",
+        figure("Reliability", draw.data_uri(plots.svg(plots.reliability(bins))), note),
+        class_="charts",
+    )
 
 
 def pictures(folder: Path) -> Html | None:
     """Whatever else the task drew."""
     files = sorted(path for path in (folder / "plots").glob("*") if path.suffix in (".png", ".svg"))
-    drawn = [figure(path.stem.replace("_", " "), uri) for path in files if (uri := embedded(path, 1000))]
+    drawn = [
+        figure(path.stem.replace("_", " "), uri) for path in files if (uri := embedded(path, 1000))
+    ]
     return tag("div", *drawn, class_="charts") if drawn else None
 
 
@@ -66,7 +95,10 @@ def per_class(folder: Path) -> Html | None:
         return None
     columns = list(rows[0])
     shares = {name for name in columns[1:] if _all_fractions([row[name] for row in rows])}
-    cells = [[row[columns[0]], *(_cell(row[name], name in shares) for name in columns[1:])] for row in rows]
+    cells = [
+        [row[columns[0]], *(_cell(row[name], name in shares) for name in columns[1:])]
+        for row in rows
+    ]
     return _titled("By class", table(columns, cells))
 
 
@@ -76,7 +108,9 @@ def confusion(folder: Path) -> Html | None:
     if not rows:
         return None
     names = list(rows[0])[1:]
-    matrix = [(next(iter(row.values())), [int(number(row[name]) or 0) for name in names]) for row in rows]
+    matrix = [
+        (next(iter(row.values())), [int(number(row[name]) or 0) for name in names]) for row in rows
+    ]
     if len(names) > MOST_CLASSES:
         return _pairs(names, matrix)
     body = []
@@ -84,11 +118,17 @@ def confusion(folder: Path) -> Html | None:
         cells = []
         for name, count in zip(names, counts):
             share = count / max(1, sum(counts))
-            kind, strength = ("right", 0.65 * share) if name == truth else ("wrong", min(0.75, 2.5 * share))
+            kind, strength = (
+                ("right", 0.65 * share) if name == truth else ("wrong", min(0.75, 2.5 * share))
+            )
             hint = f"{truth} → {name}: {count} of {sum(counts)}"
-            cells.append(tag("td", count or "", class_=kind, style=f"--share:{strength:.3f}", title=hint))
+            cells.append(
+                tag("td", count or "", class_=kind, style=f"--share:{strength:.3f}", title=hint)
+            )
         body.append(tag("tr", tag("th", truth, scope="row", title=truth), *cells))
-    head = tag("tr", tag("th", "truth ↓ answer →"), *(tag("th", name, scope="col") for name in names))
+    head = tag(
+        "tr", tag("th", "truth ↓ answer →"), *(tag("th", name, scope="col") for name in names)
+    )
     whole = tag("table", tag("thead", head), tag("tbody", *body), class_="matrix")
     return _titled("Confusion", tag("div", whole, class_="scroll", tabindex="0"))
 
@@ -96,14 +136,18 @@ def confusion(folder: Path) -> Html | None:
 def mistakes(folder: Path) -> Html | None:
     """mistakes.csv, with the pictures in mistakes/, which lie in the order of its rows."""
     rows = read_rows(folder / "mistakes.csv")
-    files = sorted((folder / "mistakes").glob("*.png"))[:MOST_PICTURES]
-    shown_pictures = [_mistake(row, uri) for row, path in zip(rows, files) if (uri := embedded(path, PICTURE_SIDE))]
     if not rows:
         return None
-    note = tag("p", f"{len(rows):,} stand in mistakes.csv, the most confident first.", class_="note")
-    if shown_pictures:
-        return _titled("The most confident mistakes", tag("ul", *shown_pictures, class_="pictures"), note)
-    cells = [[_cell(value, False) for value in row.values()] for row in rows[:TABLE_MISTAKES]]
+    files = sorted(
+        (folder / "mistakes").glob("*.png"), key=lambda path: (len(path.stem), path.stem)
+    )
+    drawn = [_mistake(row, path) for row, path in zip(rows, files[:MOST_PICTURES])]
+    note = tag(
+        "p", f"{len(rows):,} stand in mistakes.csv, the most confident first.", class_="note"
+    )
+    if any(drawn):
+        return _titled("The most confident mistakes", tag("ul", *drawn, class_="pictures"), note)
+    cells = [list(row.values()) for row in rows[:TABLE_MISTAKES]]
     return _titled("The most confident mistakes", table(list(rows[0]), cells), note)
 
 
@@ -115,10 +159,14 @@ def _titled(name: str, *parts: Html) -> Html:
 
 
 def _flat(values: dict, prefix: str = "") -> dict:
-    """Numbers and texts by name, those one dict down too (`tar_at_far 0.001`); tables are left out."""
+    """Values by name, those one dict down too (`tar_at_far 0.001`); tables are left out."""
     flat = {}
     for key, value in values.items():
-        if isinstance(value, dict) and not prefix and not any(isinstance(inner, (dict, list)) for inner in value.values()):
+        if (
+            isinstance(value, dict)
+            and not prefix
+            and not any(isinstance(inner, (dict, list)) for inner in value.values())
+        ):
             flat |= _flat(value, f"{key} ")
         elif not isinstance(value, (dict, list)):
             flat[f"{prefix}{key}"] = value
@@ -126,17 +174,26 @@ def _flat(values: dict, prefix: str = "") -> dict:
 
 
 def _is_fraction(name: str, value) -> bool:
-    return isinstance(value, float) and 0 <= value <= 1 and name not in NO_FRACTIONS and not name.endswith("_loss")
+    return (
+        isinstance(value, float)
+        and 0 <= value <= 1
+        and name not in NO_FRACTIONS
+        and not name.endswith("_loss")
+    )
 
 
 def _measure(name: str, value) -> Html:
     if name == "seconds" and isinstance(value, (int, float)):
         return tag("data", duration(value), value=repr(value))
-    return tag("data", f"{value:.2%}", value=repr(value)) if _is_fraction(name, value) else shown(value)
+    return (
+        tag("data", f"{value:.2%}", value=repr(value))
+        if _is_fraction(name, value)
+        else shown(value)
+    )
 
 
 def _all_fractions(cells: list[str]) -> bool:
-    """Whether a column holds shares of 1: numbers in 0..1 that are written as no whole numbers; empty cells say nothing."""
+    """Whether a column holds shares of 1: in 0..1, and not written as whole numbers."""
     values = [number(cell) for cell in cells if cell != ""]
     return bool(values) and all(isinstance(value, float) and 0 <= value <= 1 for value in values)
 
@@ -147,16 +204,40 @@ def _cell(text: str, is_share: bool) -> Html:
 
 
 def _pairs(names: list[str], matrix: list[tuple[str, list[int]]]) -> Html:
-    pairs = [(count, truth, name, sum(counts)) for truth, counts in matrix for name, count in zip(names, counts) if count and name != truth]
+    pairs = [
+        (count, truth, name, sum(counts))
+        for truth, counts in matrix
+        for name, count in zip(names, counts)
+        if count and name != truth
+    ]
     worst = sorted(pairs, key=lambda pair: -pair[0])[:MOST_PAIRS]
-    rows = [(f"{truth} → {name}", shown(count), fraction(count / of)) for count, truth, name, of in worst]
-    return _titled("Most confused", table(("truth → answer", "pictures", "of the truth's"), rows)) if rows else None
+    rows = [
+        (f"{truth} → {name}", shown(count), fraction(count / of))
+        for count, truth, name, of in worst
+    ]
+    return (
+        _titled("Most confused", table(("truth → answer", "pictures", "of the truth's"), rows))
+        if rows
+        else None
+    )
 
 
-def _mistake(row: dict, uri: str) -> Html:
-    file = row.get("file", "")
-    said = f"{row['truth']} → {row['answer']}" if row.get("truth") is not None and row.get("answer") is not None else ""
+def _mistake(row: dict, path: Path) -> Html | None:
+    """A picture, what it is, what it was taken for, how surely; `None` if it cannot be read."""
+    uri, file = embedded(path, PICTURE_SIDE), row.get("file", "")
+    if uri is None:
+        return None
+    said = (
+        f"{row['truth']} → {row['answer']}"
+        if row.get("truth") is not None and row.get("answer") is not None
+        else ""
+    )
     score = number(row.get("score"))
     certain = tag("data", f" {score:.1%}", value=row["score"]) if score is not None else None
     short = file if len(file) <= 36 else "…" + file[-35:]
-    return tag("li", tag("img", src=uri, alt=f"{file}: {said}", class_="pixels"), tag("b", said), certain, tag("span", short, class_="note", title=file))
+    picture = tag(
+        "img", src=uri, alt=f"{file}: {said}", class_="pixels" if is_small(path, SMALL) else None
+    )
+    return tag(
+        "li", picture, tag("b", said), certain, tag("span", short, class_="note", title=file)
+    )

@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import math
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
@@ -69,11 +70,21 @@ def embedded(path: Path, side: int) -> str | None:
         return None
 
 
+def is_small(path: Path, side: int) -> bool:
+    """Whether both sides of a picture file are below so many pixels."""
+    try:
+        with Image.open(path) as picture:
+            return max(picture.size) < side
+    except (OSError, UnidentifiedImageError):
+        return False
+
+
 def number(text: str) -> int | float | None:
-    """A CSV cell as a number, or `None`."""
+    """A CSV cell as a finite number, or `None`."""
     for kind in (int, float):
         try:
-            return kind(text)
+            value = kind(text)
         except (TypeError, ValueError):
             continue
+        return value if math.isfinite(value) else None
     return None

@@ -28,7 +28,11 @@ WIDE_RANGE = 30.0  # values that span more than this factor are drawn on a logar
 FEW = 12  # up to so many epochs each is marked by a dot
 
 
-def curves(series: Mapping[str, Sequence[tuple[float, float]]], best: float | None = None, form: str = "number") -> "Figure":
+def curves(
+    series: Mapping[str, Sequence[tuple[float, float]]],
+    best: float | None = None,
+    form: str = "number",
+) -> "Figure":
     """Lines over epochs.
 
     Args:
@@ -43,7 +47,14 @@ def curves(series: Mapping[str, Sequence[tuple[float, float]]], best: float | No
         marker = "o" if len(points) <= FEW else None
         axes.plot(*zip(*points), color=color, label=name, marker=marker, markersize=3)
     if best is not None:
-        axes.axvline(best, color="#9aa5b1", linestyle=":", linewidth=1.2, label=f"best: epoch {best:g}", zorder=1)
+        axes.axvline(
+            best,
+            color="#9aa5b1",
+            linestyle=":",
+            linewidth=1.2,
+            label=f"best: epoch {best:g}",
+            zorder=1,
+        )
     values = [value for points in series.values() for _, value in points]
     if form == "number" and min(values) > 0 and max(values) > WIDE_RANGE * min(values):
         axes.set_yscale("log")
@@ -62,13 +73,17 @@ def reliability(bins: Sequence[Mapping[str, float]]) -> "Figure":
     """Accuracy over confidence, and below it how many pictures there are at each.
 
     Args:
-        bins: `confidence` and `accuracy`, their means in 0..1, and `images`, a bin each, empty ones left out.
+        bins: `confidence` and `accuracy`, means in 0..1, and `images` of each bin that has any.
     """
     from matplotlib.ticker import MaxNLocator
 
     figure, (axes, below) = _figure(2, height_ratios=(3, 1), sharex=True)
-    confidence, accuracy, images = ([row[name] for row in bins] for name in ("confidence", "accuracy", "images"))
-    axes.plot((0, 1), (0, 1), color="#9aa5b1", linestyle=":", linewidth=1.2, label="as sure as right")
+    confidence, accuracy, images = (
+        [row[name] for row in bins] for name in ("confidence", "accuracy", "images")
+    )
+    axes.plot(
+        (0, 1), (0, 1), color="#9aa5b1", linestyle=":", linewidth=1.2, label="as sure as right"
+    )
     axes.plot(confidence, accuracy, color=COLORS[0], marker="o", markersize=4, label="measured")
     axes.vlines(confidence, confidence, accuracy, color=COLORS[1], linewidth=1, label="gap")
     axes.set(xlim=(0, 1.02), ylim=(0, 1.02), ylabel="accuracy")
