@@ -48,8 +48,8 @@ $(BIN)/python:
 # to it, and where it cannot be had or fails, pip does the same.
 define install
 	@echo "installing resnet-tasks into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv 2>/dev/null && \
-	index=$${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null)} && \
+	@index=$${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null)}; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv 2>/dev/null && \
 	$${index:+env UV_DEFAULT_INDEX="$$index"} $(BIN)/python -m uv pip install --quiet --python $(BIN)/python -e "$(1)" || \
 	$(BIN)/python -m pip install --disable-pip-version-check -e "$(1)"
 endef

@@ -185,8 +185,7 @@ def evaluate(
         DataError: The data cannot be read, or have classes that the model does not know.
     """
     from resnet_tasks.engine.measuring import measure_and_write
-    from resnet_tasks.models import open_model
-    from resnet_tasks.tasks import task_on
+    from resnet_tasks.opening import open_model, task_on
 
     opened = open_model(model, task)
     where = {"data": data, "data_dir": data_dir, "images": images, "data_format": data_format}

@@ -79,8 +79,7 @@ def create(
 def _entry(name: str):
     if name not in CATALOG:
         raise UsageError(
-            f"no backbone is called {name!r}{nearest(name, CATALOG)} "
-            "(`resnet-tasks backbones` lists them all)"
+            f"no backbone is called {name!r}{nearest(name, CATALOG)} (`resnet-tasks backbones` lists them all)"
         )
     return CATALOG[name]
 
@@ -89,9 +88,7 @@ def _check(input_shape, weights, output_stride, norm) -> None:
     if len(input_shape) != 3 or input_shape[2] != 3:
         raise UsageError(f"input_shape must be (height, width, 3), RGB; got {tuple(input_shape)}")
     if weights is not None:
-        raise UsageError(
-            f"weights={weights!r}: backbones start at random so far; pass weights=None"
-        )
+        raise UsageError(f"weights={weights!r}: backbones start at random so far; pass weights=None")
     if output_stride not in (8, 16, 32):
         raise UsageError(f"output_stride must be 8, 16 or 32; got {output_stride!r}")
     if norm not in get_args(Norm):

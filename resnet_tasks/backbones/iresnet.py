@@ -62,6 +62,4 @@ def _block(x, width: int, stride: int, spec: IResNetSpec, name: str):
 
 def _prelu(x, name: str):
     """A ReLU with a learned slope for each channel; 0.25 is He et al. 2015's start."""
-    return layers.PReLU(
-        keras.initializers.Constant(0.25), shared_axes=[1, 2], name=f"{name}_prelu"
-    )(x)
+    return layers.PReLU(keras.initializers.Constant(0.25), shared_axes=[1, 2], name=f"{name}_prelu")(x)

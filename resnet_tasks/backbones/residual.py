@@ -38,9 +38,7 @@ class Grid(NamedTuple):
     after: int = 1
 
 
-def resnet(
-    spec: ResNetSpec, input_shape=(None, None, 3), *, output_stride: int = 32, name: str = "resnet"
-) -> Pyramid:
+def resnet(spec: ResNetSpec, input_shape=(None, None, 3), *, output_stride: int = 32, name: str = "resnet") -> Pyramid:
     """Builds a backbone: images in, a pyramid of features out.
 
     Args:
@@ -190,9 +188,7 @@ def standardise(image, mean: tuple[float, ...], deviation: tuple[float, ...]):
     return layers.Rescaling(scale, offset, dtype=precision, name="standardise")(image)
 
 
-def conv(
-    x, filters: int, kernel: int, stride: int = 1, dilation: int = 1, groups: int = 1, *, name: str
-):
+def conv(x, filters: int, kernel: int, stride: int = 1, dilation: int = 1, groups: int = 1, *, name: str):
     """A convolution padded alike on both sides, as the published weights expect.
 
     Under a stride, TensorFlow's "same" pads more on the right and bottom.

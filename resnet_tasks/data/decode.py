@@ -5,6 +5,8 @@ BMP by `tf.io.decode_image`.  Grey becomes RGB, of 16 bits the upper 8 are kept,
 colours under it stand as the file has them.  Other formats pass through `formats.decodable` first, which a graph cannot.
 """
 
+import functools
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -118,7 +120,7 @@ def decode_array(picture: str | Path | bytes | np.ndarray | Image.Image) -> np.n
     name = "picture" if isinstance(picture, bytes) else str(picture)
     try:
         data = formats.decodable(picture) if isinstance(picture, bytes) else formats.readable_bytes(picture)
-        return decode(tf.constant(data)).numpy()
+        return _compiled()(tf.constant(data)).numpy()
     except (formats.Unreadable, tf.errors.OpError) as error:
         raise formats.Unreadable(f"{name}: {reason(error)}") from None
 
@@ -127,7 +129,14 @@ def reason(error: Exception) -> str:
     """Returns in words for people why a picture could not be decoded."""
     if not isinstance(error, tf.errors.OpError):
         return str(error)
-    return f"broken or cut off ({error.message.removeprefix('{{').split('}} ')[-1].split(' [Op:')[0].strip()})"
+    # The rest of the message is about nodes of the graph.
+    said = re.search(r"(Invalid [^\n\[{]*|[Nn]ot [^\n\[{]*)", error.message)
+    return f"broken or cut off: {said[1].strip()}" if said else "broken or cut off"
+
+
+@functools.cache
+def _compiled() -> tf.types.experimental.PolymorphicFunction:
+    return tf.function(decode, input_signature=[tf.TensorSpec((), tf.string)])
 
 
 def _seen(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -180,7 +180,7 @@ class Split:
         import tensorflow as tf
 
         if self.encoded is not None:
-            return tf.constant(np.array([*self.encoded, None], object)[:-1], tf.string)
+            return tf.constant(list(self.encoded), tf.string, (len(self),))
         entries = [
             (_BY_PILLOW if place in self.by_pillow else b"") + path.encode()
             for place, path in enumerate(self.paths)
@@ -224,10 +224,11 @@ class Source:
     notes: tuple[str, ...] = ()
 
 
-def _reencode(entry: bytes) -> bytes:
+def _reencode(entry: bytes | np.ndarray) -> bytes:
     from resnet_tasks.data import formats
 
-    path = entry[len(_BY_PILLOW) :].decode()
+    # A graph hands over bytes, eager TensorFlow an array without axes.
+    path = np.asarray(entry, object).item()[len(_BY_PILLOW) :].decode()
     try:
         return formats.readable_bytes(path)
     except formats.Unreadable:

@@ -20,6 +20,7 @@ Example = dict[str, tf.Tensor]
 Operation = Callable[[Example, tf.Tensor], Example]
 
 _CROP_ATTEMPTS = 10
+_WARP_GRID = (65536.0, 65536.0, 256.0, 65536.0, 65536.0, 256.0, 1.0, 1.0)  # of slopes, and of pixels
 
 
 def resize(image: tf.Tensor, size_hw: tuple[int, int]) -> tf.Tensor:
@@ -31,9 +32,14 @@ def resize(image: tf.Tensor, size_hw: tuple[int, int]) -> tf.Tensor:
 
 
 def as_pixels(image: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """Float pixels clipped to 0..255, and rounded if they become integers."""
-    image = tf.clip_by_value(image, 0.0, 255.0)
-    return tf.cast(tf.round(image), dtype) if dtype.is_integer else image
+    """Float pixels clipped to 0..255, and rounded if `dtype` is of integers.
+
+    Halves go up, and so does what lies just below them: levels then do not hang on the last bit, which differs between graphs and
+    eager mode.
+    """
+    if dtype.is_integer:
+        image = tf.floor(image + (0.5 + 2.0**-12))
+    return tf.cast(tf.clip_by_value(image, 0.0, 255.0), dtype)
 
 
 def warp(image: tf.Tensor, matrix: list[tf.Tensor | float], fill: float = 128.0) -> tf.Tensor:
@@ -45,9 +51,12 @@ def warp(image: tf.Tensor, matrix: list[tf.Tensor | float], fill: float = 128.0)
     a, b, c, d, e, f = (tf.convert_to_tensor(value, tf.float32) for value in matrix)
     # TensorFlow counts from the centre of the first pixel.
     c, f = c + (a + b - 1.0) / 2.0, f + (d + e - 1.0) / 2.0
+    transform = tf.stack([a, b, c, d, e, f, 0.0, 0.0])
+    # Arithmetic differs in the last bit between graphs and eager mode; on a grid it differs no more.
+    transform = tf.round(transform * _WARP_GRID) / _WARP_GRID
     warped = tf.raw_ops.ImageProjectiveTransformV3(
         images=image[None],
-        transforms=tf.stack([a, b, c, d, e, f, 0.0, 0.0])[None],
+        transforms=transform[None],
         output_shape=tf.shape(image)[:2],
         interpolation="BILINEAR",
         fill_mode="CONSTANT",

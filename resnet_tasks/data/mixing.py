@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from resnet_tasks.data.geometric import as_pixels
 from resnet_tasks.data.randomness import Salt, salted, uniform
 
 Group = dict[str, tf.Tensor]
@@ -95,9 +96,8 @@ def _blend(values: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
 
 def _blend_pixels(image: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
     flat = tf.reshape(tf.cast(image, tf.float32), [tf.shape(image)[0], -1])
-    mixed = tf.clip_by_value(_blend(flat, share[:, None]), 0.0, 255.0)
-    mixed = tf.round(mixed) if image.dtype.is_integer else mixed
-    return tf.cast(tf.reshape(mixed, tf.shape(image)), image.dtype)
+    mixed = as_pixels(_blend(flat, share[:, None]), image.dtype)
+    return tf.ensure_shape(tf.reshape(mixed, tf.shape(image)), image.shape)
 
 
 def _paste(image: tf.Tensor, partner: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:

@@ -44,9 +44,10 @@ def test_cutmix_moves_the_label_by_exactly_the_pixels_pasted(dtype):
 def test_cutmix_box_has_the_pictures_aspect_and_the_area_of_beta():
     """Beta(1, 1) is uniform: boxes inside have E[area] = 1/2; the border cuts a centred-anywhere box of side s to s(1 - s/4)."""
     heights, widths, areas = [], [], []
+    cutmix = tf.function(get_cutmix(1.0))
     for first in range(0, 2400, GROUP):
         group, keys = flat_group(first, tf.uint8, (20, 40))
-        pasted = get_cutmix(1.0)(group, keys)["image"].numpy() == 10 * np.roll(BY_PLACE, 1)[:, None, None, None]
+        pasted = cutmix(group, keys)["image"].numpy() == 10 * np.roll(BY_PLACE, 1)[:, None, None, None]
         heights += list(pasted[..., 0].any(2).sum(1) / 20)
         widths += list(pasted[..., 0].any(1).sum(1) / 40)
         areas += list(pasted[..., 0].mean((1, 2)))
@@ -80,11 +81,15 @@ def test_mixup_lambda_has_the_moments_of_beta(alpha):
 
 
 def test_lambda_of_a_tiny_alpha_is_a_number():
-    group, keys = flat_group()
-    label = get_mixup(1e-3)(group, keys)["label"].numpy()
-    assert np.isfinite(label).all()
-    shares = partner_shares(label)
-    assert np.all(np.minimum(shares, 1 - shares) < 0.01), "nearly always 0 or 1"
+    """Both gammas of alpha = 0.01 vanish in float32 in a sixth of the cases: 0 / 0."""
+    shares = []
+    for first in range(0, 160, GROUP):
+        group, keys = flat_group(first, size_hw=(1, 1))
+        label = get_mixup(0.01)(group, keys)["label"].numpy()
+        assert np.isfinite(label).all()
+        shares += list(partner_shares(label))
+    assert np.mean(np.minimum(shares, 1 - np.array(shares)) < 0.01) > 0.8, "nearly always 0 or 1"
+    assert np.mean(shares) == pytest.approx(0.5, abs=5 * 0.5 / 160**0.5)
 
 
 def test_mix_takes_each_kind_for_half_of_the_pictures():

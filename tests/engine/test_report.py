@@ -219,7 +219,7 @@ def test_mistakes_without_pictures_are_a_table(run):
         ("recipe.yaml", "Recipe"),
         ("command.txt", "Command"),
         ("environment.json", "Environment"),
-        ("evaluation/test/metrics.json", "Evaluation: test"),
+        ("evaluation/test/metrics.json", "tar at far 0.001"),
         ("evaluation/test/per_class.csv", "By class"),
         ("evaluation/test/confusion.csv", "Confusion"),
         ("evaluation/test/mistakes.csv", "The most confident mistakes"),
@@ -249,10 +249,10 @@ def test_empty_run_folder_gives_a_page(tmp_path):
 def test_unfinished_run_says_where_it_stands(run):
     state = run / "checkpoints/00000300/state.json"
     state.write_text(json.dumps({"step": 1300, "finished": False}))
-    (run / "evaluation/test/metrics.json").unlink()
+    (run / "evaluation/test/metrics.json").unlink()  # then the best of training stands for it
     text = Reader(write_report(run)).text
     assert "This run has not ended: it stands at step 1,300." in text
-    assert "val_top1 0.7500 in epoch 2" in text  # the best of training in place of an evaluation
+    assert "val_top1 0.7500 in epoch 2" in text
 
 
 def test_divergence_is_reported(run):

@@ -23,7 +23,7 @@ NO_FRACTIONS = (
 )  # the measures that are no share of 1, though they may lie in 0..1
 MOST_CLASSES = 30  # of a confusion matrix that is shown whole
 MOST_PAIRS = 20
-MOST_PICTURES = 36
+MOST_PICTURES = 24
 PICTURE_SIDE = 200  # pixels
 SMALL = 100  # pixels: a picture below this is shown with its pixels as squares
 TABLE_MISTAKES = 20
@@ -31,7 +31,7 @@ TABLE_MISTAKES = 20
 
 def folders(run: Path) -> list[Path]:
     """The evaluations of a run, that of the test split first."""
-    found = [path.parent for path in (run / "evaluation").glob("*/metrics.json")]
+    found = [path for path in (run / "evaluation").glob("[!.]*") if path.is_dir()]
     return sorted(
         found,
         key=lambda path: (FIRST.index(path.name) if path.name in FIRST else len(FIRST), path.name),
@@ -57,9 +57,12 @@ def evaluations(run: Path) -> Html | None:
 
 def measures(folder: Path) -> Html | None:
     """metrics.json, tables within it left out."""
+    values = _flat(read_json(folder / "metrics.json"))
+    if values.get("split") == folder.name:
+        del values["split"]  # the heading says it
     tiles = [
-        tag("div", tag("dt", name), tag("dd", _measure(name, value)))
-        for name, value in _flat(read_json(folder / "metrics.json")).items()
+        tag("div", tag("dt", name.replace("_", " ")), tag("dd", _measure(name, value)))
+        for name, value in values.items()
     ]
     return tag("dl", *tiles, class_="tiles") if tiles else None
 
@@ -85,7 +88,7 @@ def pictures(folder: Path) -> Html | None:
     drawn = [
         figure(path.stem.replace("_", " "), uri) for path in files if (uri := embedded(path, 1000))
     ]
-    return tag("div", *drawn, class_="charts") if drawn else None
+    return tag("div", *drawn, class_="charts drawn") if drawn else None
 
 
 def per_class(folder: Path) -> Html | None:

@@ -59,10 +59,12 @@ def read_yaml(path: Path) -> dict:
 def embedded(path: Path, side: int) -> str | None:
     """A picture file as a `data:` address, made smaller where its file is large."""
     try:
-        content = path.read_bytes()
-        if len(content) <= AS_IT_IS or path.suffix == ".svg":
-            return draw.data_uri(content)
+        if path.suffix == ".svg":
+            return draw.data_uri(path.read_bytes())
         with Image.open(path) as picture:
+            picture.load()  # a torn file is no picture
+            if path.stat().st_size <= AS_IT_IS:
+                return draw.data_uri(path.read_bytes())
             return draw.data_uri(draw.thumbnail(picture, side), QUALITY)
     except (OSError, ValueError, UnidentifiedImageError) as error:
         if path.exists():

@@ -111,6 +111,6 @@ def _figure(rows: int, **layout) -> tuple:
 
     ratios = layout.pop("height_ratios", None)
     with matplotlib.rc_context(LOOKS):
-        figure = Figure(figsize=(4.6, 2.9 + 0.9 * (rows - 1)), layout="constrained")
+        figure = Figure(figsize=(3.7, 2.5 + 0.9 * (rows - 1)), layout="constrained")
         axes = figure.subplots(rows, 1, squeeze=False, height_ratios=ratios, **layout)[:, 0]
     return figure, axes
