@@ -3,9 +3,11 @@
 TensorFlow is imported inside them, so that listing recipes or reading a mistake in one costs no import of it.
 """
 
+import contextlib
 import json
 import logging
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -49,9 +51,12 @@ def train(
     Raises:
         ResnetTasksError: Whatever went wrong; `exit_code` tells its kind.
     """
-    from resnet_tasks.engine.run_folder import next_free, state_of
     from resnet_tasks.recipes.load import load_recipe
     from resnet_tasks.recipes.schema import FOLDER_RECIPES
+
+    if not resume:
+        load_recipe(recipe, task, set, flags)  # a mistake in it is told before TensorFlow is imported
+    from resnet_tasks.engine.run_folder import next_free, state_of
 
     chosen = {**(flags or {}), **({"data.where": data} if data is not None else {})}
     state = state_of(Path(run)) if run is not None else "new"
@@ -86,7 +91,28 @@ def _resumed(run: Path, task: str, recipe, set, flags: dict):
     return load_recipe(run / "recipe.yaml", task, flags=changes)
 
 
+@contextlib.contextmanager
+def _trainer(task: str, recipe, **changes):
+    """A trainer of a recipe in a folder that goes away with it."""
+    from resnet_tasks.recipes.load import load_recipe
+
+    data = changes.get("data")
+    flags = {**(changes.get("flags") or {}), **({"data.where": data} if data is not None else {})}
+    loaded = load_recipe(recipe, task, changes.get("set"), flags)
+    with tempfile.TemporaryDirectory() as folder, _prepared(loaded, Path(folder) / "run", resume=False) as trainer:
+        yield trainer
+
+
 def _train(recipe, path: Path, resume: bool) -> Path:
+    with _prepared(recipe, path, resume) as trainer:
+        trainer.run()
+        _conclude(path)
+    return path
+
+
+@contextlib.contextmanager
+def _prepared(recipe, path: Path, resume: bool):
+    """A trainer in its run folder: data read, devices chosen, "auto" decided, all of it written down."""
     from resnet_tasks.engine.strategy import choose_strategy, prepare_devices
     from resnet_tasks.recipes import build
 
@@ -111,14 +137,11 @@ def _train(recipe, path: Path, resume: bool) -> Path:
         settings = build.train_settings(resolved, strategy.num_replicas_in_sync)
         with precision(settings.precision):
             _begin(folder, resolved, source)
-            trainer = Trainer(build.task_of(resolved, source), settings, folder, strategy)
-            trainer.run()
-        _conclude(folder.path)
+            yield Trainer(build.task_of(resolved, source), settings, folder, strategy)
     finally:
         logger.removeHandler(handler)
         handler.close()
         folder.close()
-    return folder.path
 
 
 def _begin(folder, recipe, source) -> None:
@@ -197,6 +220,233 @@ def evaluate(
         raise UsageError(f"--split: the data have {', '.join(chosen_task.splits)}, not {chosen!r}")
     folder = Path(output) if output is not None else opened.beside("evaluation") / (name or chosen)
     return measure_and_write(chosen_task, opened.loaded, chosen, folder)
+
+
+def load(model: str | os.PathLike, checkpoint: str | None = None):
+    """Opens a model to use it: `load(...).predict(["cells.jpg"])`.
+
+    Args:
+        model: A run folder, a `.keras` file or an artefact.
+        checkpoint: "last" or "best" of a run; its `model.keras` by default.
+
+    Returns:
+        An `engine.loaded.Loaded`: `predict`, `labels`, `keras_model`.
+
+    Raises:
+        UsageError: There is no such model.
+        DataError: It is damaged.
+    """
+    from resnet_tasks.opening import open_model
+
+    return open_model(model, checkpoint=checkpoint).loaded
+
+
+def predict(
+    model: str | os.PathLike,
+    what: list[str],
+    *,
+    task: str | None = None,
+    output: str | os.PathLike | None = None,
+    threshold: float | None = None,
+    draw: bool = False,
+) -> dict:
+    """Answers pictures: files, folders of files, `@list.txt`.
+
+    Args:
+        model: A run folder, a `.keras` file or an artefact.
+        what: What to answer.
+        task: Checked against the model's, where given.
+        output: A folder that gets predictions.jsonl, a line a picture, and the drawn pictures; when it has some
+            already, those pictures are not answered again.
+        threshold: Answers below it are left out, where the task has scores to compare.
+        draw: Draw more than 100 pictures too.
+
+    Returns:
+        `{"pictures": [...]}`, or for more than 100 `{"pictures": n, "errors": n, "output": DIR}`.
+
+    Raises:
+        UsageError: No such model or picture, or an `output` of another model.
+    """
+    from resnet_tasks.engine.predicting import predict_files
+    from resnet_tasks.opening import TASKS, open_model, part
+
+    opened = open_model(model, task)
+    draw_one = part(TASKS[opened.loaded.task].draw)
+    return predict_files(opened.loaded, what, draw_one, output, threshold, draw)
+
+
+def export(
+    model: str | os.PathLike, *, task: str | None = None, output: str | os.PathLike | None = None, format: str = "saved_model"
+) -> Path:
+    """Writes the artefact and proves it on pictures.
+
+    Args:
+        model: A run folder or a `.keras` file.
+        task: Checked against the model's, where given.
+        output: The version folder; `<run>/export/saved_model/1` by default.
+        format: "saved_model".
+
+    Returns:
+        The folder with saved_model.pb.
+
+    Raises:
+        UsageError: No such model, or an artefact, which is exported already.
+        ParityError: The artefact's answers differ from the model's.
+    """
+    if format != "saved_model":
+        raise UsageError(f"--format: expected saved_model, got {format!r}")
+    from resnet_tasks.engine.export import export_saved_model
+    from resnet_tasks.opening import model_card, open_model, sample_pictures
+
+    opened = open_model(model, task)
+    if opened.kind == "saved_model":
+        raise UsageError(f"{model} is an artefact already; name the run or the .keras file that it was made from")
+    folder = Path(output) if output is not None else opened.beside("export") / "saved_model" / "1"
+    pictures, came_from = sample_pictures(opened)
+    card = {**model_card(opened), "parity_pictures": came_from}
+    parity = export_saved_model(opened.loaded.predictor, opened.loaded.labels, card, pictures, folder)
+    logger.info("%s: largest difference %.1e on %d pictures (%s)", folder, parity["largest_difference"], parity["images"], came_from)
+    return folder
+
+
+def check(
+    task: str,
+    data: str | Mapping[str, str],
+    *,
+    output: str | os.PathLike | None = None,
+    data_format: str = "auto",
+    images: str | None = None,
+    data_dir: str | None = None,
+):
+    """Looks data over before training; changes none of the user's files.
+
+    Returns:
+        A report with `text()`, `to_json()`, `html()` and `errors`; with `output` it is written there as well.
+    """
+    from resnet_tasks.data.check import check_classification
+    from resnet_tasks.opening import known
+
+    known(task)
+    report = check_classification(data, data_format=data_format, images=images, data_dir=data_dir)
+    if output is not None:
+        folder = Path(output)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "check.html").write_text(report.html(), encoding="utf-8")
+        (folder / "check.json").write_text(json.dumps(report.to_json(), indent=1, ensure_ascii=False), encoding="utf-8")
+    return report
+
+
+def batches(
+    task: str,
+    data: str | Mapping[str, str],
+    *,
+    split: str = "train",
+    image_size: int | tuple[int, int] = 224,
+    batch_size: int = 32,
+    recipe: str | os.PathLike | None = None,
+    set: Mapping[str, Any] | None = None,
+):
+    """Batches `(images, targets)` for `keras.Model.fit`: a `tf.data.Dataset`, another epoch at each iteration.
+
+    Args:
+        task: "classify".
+        data: As for `train`.
+        split: "train" comes shuffled and augmented, the others each picture once.
+        image_size: A side, or `(height, width)`.
+        batch_size: Examples of a batch.
+        recipe: Whose augmentation is used; the task's folder recipe by default.
+        set: Recipe keys to change.
+    """
+    from resnet_tasks.recipes import build
+    from resnet_tasks.recipes.load import load_recipe
+
+    size = list(image_size) if isinstance(image_size, tuple) else image_size
+    flags = {"data.where": data, "model.image_size": size, "train.batch_size": batch_size}
+    loaded = load_recipe(recipe, task, set, flags)
+    return build.task_of(loaded, build.read(loaded)).fit_batches(split)
+
+
+def benchmark(task: str, model_or_recipe: str | os.PathLike) -> dict:
+    """Times a model's answers, or a recipe's training step and input.
+
+    Returns:
+        Of a model: `images_per_second` and latency percentiles in milliseconds by batch size.  Of a recipe:
+        `images_per_second` of training and `data_wait`, the share of time spent waiting for data.
+    """
+    from resnet_tasks.engine.timing import time_answers, time_training
+    from resnet_tasks.opening import open_model
+
+    if Path(model_or_recipe).exists() and Path(model_or_recipe).suffix not in (".yaml", ".yml"):
+        return time_answers(open_model(model_or_recipe, task).loaded)
+    trainer_of = _trainer(task, model_or_recipe)
+    with trainer_of as trainer:
+        return time_training(trainer)
+
+
+def lr_find(
+    task: str,
+    recipe: str | os.PathLike | None = None,
+    *,
+    data: str | Mapping[str, str] | None = None,
+    set: Mapping[str, Any] | list[str] | None = None,
+    flags: Mapping[str, Any] | None = None,
+) -> dict:
+    """Raises the learning rate from step to step until the loss rises (Smith 2015, arXiv 1506.01186, section 3.3).
+
+    Returns:
+        `suggested`, and `curve`, a list of `{"lr", "loss"}`.
+    """
+    from resnet_tasks.engine.timing import find_learning_rate
+
+    with _trainer(task, recipe, data=data, set=set, flags=flags) as trainer:
+        return find_learning_rate(trainer)
+
+
+def demo(task: str = "classify") -> dict:
+    """Trains, evaluates, exports, reloads and predicts on the embedded data; under `runs/demo/`.
+
+    Returns:
+        `accuracy`, `report`, `saved_model`, `run`, `seconds`, and `answers` of the reloaded artefact on three pictures.
+    """
+    import time
+
+    from resnet_tasks.engine.run_folder import next_free
+    from resnet_tasks.opening import known, open_model, task_on
+
+    start = time.perf_counter()
+    run = train(task, f"quickstart/{known(task)}_digits", run=next_free(Path("runs") / "demo", task))
+    metrics = json.loads((run / "evaluation" / "test" / "metrics.json").read_text())
+    saved = export(run)
+    reloaded = load(saved)
+    split = task_on(open_model(run))[0].batches("test", training=False).split
+    answers = reloaded.predict([split.read(index) for index in range(3)])
+    return {
+        "accuracy": metrics["top1"],
+        "report": run / "report.html",
+        "saved_model": saved,
+        "run": run,
+        "seconds": time.perf_counter() - start,
+        "answers": [{**answer, "file": split.ids[row]} for row, answer in enumerate(answers)],
+    }
+
+
+def doctor() -> list[str]:
+    """What this installation is and has, a line a fact: versions, devices, memory, recipes."""
+    import tensorflow as tf
+
+    from resnet_tasks.data.pictures import free_memory
+    from resnet_tasks.engine.run_folder import environment
+    from resnet_tasks.recipes import find
+
+    facts = environment()
+    lines = [f"Python {facts['python']} on {facts['platform']}", f"{facts['cores']} cores of {facts['processor']}"]
+    lines += [f"{name} {version}" for name, version in facts["packages"].items()]
+    lines.append(f"Keras backend: {facts['keras_backend']}")
+    gpus = tf.config.list_physical_devices("GPU")
+    lines.append(f"{len(gpus)} GPUs" + "".join(f", {gpu.name}" for gpu in gpus))
+    lines.append(f"{free_memory() / 2**30:.1f} GiB of memory free")
+    lines.append(f"{len(find.names())} recipes in {find.folder()}")
+    return lines
 
 
 def _flat(values: dict, prefix: str = "") -> dict[str, Any]:

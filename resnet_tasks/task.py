@@ -64,6 +64,7 @@ class Task(abc.ABC):
     name: str
     monitor: Monitor
     labels: LabelMap
+    details: tuple[str, ...] = ()  # what `measure` returns for `findings` and not for metrics.json
 
     @property
     @abc.abstractmethod
@@ -96,6 +97,10 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def draw(self, image, prediction: dict):
         """A Pillow picture of the prediction on the image `(height, width, 3)` uint8."""
+
+    def fit_batches(self, split: str):
+        """The split as a `tf.data.Dataset` for `keras.Model.fit`: another epoch at each iteration."""
+        return self.batches(split, training=split == "train").epochs()
 
     def examples(self, split: str) -> Iterator[dict]:
         """The split's pictures one by one as they are read: dicts with `image`, `id` and the annotations."""

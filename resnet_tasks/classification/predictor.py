@@ -1,7 +1,9 @@
 """From a picture to its classes: the one preparation and the one answer of evaluation, `predict` and the artefact."""
 
 import keras
+import numpy as np
 import tensorflow as tf
+from PIL import Image, ImageDraw
 
 from resnet_tasks.classification.model import Classifier
 from resnet_tasks.data.geometric import resize_center_crop
@@ -47,3 +49,16 @@ def describe(class_names: list[str], answers: dict, row: int) -> dict:
         "label_ids": ids,
         "label_names": [class_names[index] if index >= 0 else "" for index in ids],
     }
+
+
+def draw(image: np.ndarray, prediction: dict) -> Image.Image:
+    """The picture `(height, width, 3)` uint8 with its three best classes written under it."""
+    picture = Image.fromarray(image)
+    scale = max(1.0, 240 / picture.width)
+    picture = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.NEAREST)
+    best = list(zip(prediction["label_ids"], prediction["label_names"]))[:3]
+    lines = [f"{name} {prediction['probabilities'][index]:.1%}" for index, name in best if index >= 0]
+    canvas = Image.new("RGB", (picture.width, picture.height + 16 * len(lines) + 4), "white")
+    canvas.paste(picture)
+    ImageDraw.Draw(canvas).multiline_text((4, picture.height + 2), "\n".join(lines), fill="black")
+    return canvas

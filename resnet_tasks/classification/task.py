@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from resnet_tasks import backbones
 from resnet_tasks.classification.metrics import measure
 from resnet_tasks.classification.model import Classifier
-from resnet_tasks.classification.predictor import ClassificationPredictor
+from resnet_tasks.classification.predictor import ClassificationPredictor, draw
 from resnet_tasks.data import geometric, mixing, photometric
 from resnet_tasks.data.batching import Batches
 from resnet_tasks.data.examples import Source
@@ -145,16 +145,7 @@ class Classification(Task):
         _write_csv(folder / "mistakes.csv", ("file", "truth", "answer", "score"), mistakes)
 
     def draw(self, image: np.ndarray, prediction: dict) -> Image.Image:
-        """The picture with its best classes written under it."""
-        picture = Image.fromarray(image)
-        scale = max(1.0, 240 / max(1, picture.width))
-        picture = picture.resize((round(picture.width * scale), round(picture.height * scale)))
-        ids, names = prediction["label_ids"][:3], prediction["label_names"][:3]
-        lines = [f"{name} {prediction['probabilities'][index]:.1%}" for index, name in zip(ids, names) if index >= 0]
-        canvas = Image.new("RGB", (picture.width, picture.height + 16 * len(lines) + 4), "white")
-        canvas.paste(picture)
-        ImageDraw.Draw(canvas).multiline_text((4, picture.height + 2), "\n".join(lines), fill="black")
-        return canvas
+        return draw(image, prediction)
 
     @cached_property
     def class_weights(self) -> np.ndarray:

@@ -20,7 +20,8 @@ Example = dict[str, tf.Tensor]
 Operation = Callable[[Example, tf.Tensor], Example]
 
 _CROP_ATTEMPTS = 10
-_WARP_GRID = (65536.0, 65536.0, 256.0, 65536.0, 65536.0, 256.0, 1.0, 1.0)  # of slopes, and of pixels
+_COLOR_REACH = 2  # columns: colour is stored at half the width, and upsampled from two samples
+_WARP_GRID = (65536.0, 65536.0, 4096.0, 65536.0, 65536.0, 4096.0, 1.0, 1.0)  # of slopes, and of pixels
 
 
 def resize(image: tf.Tensor, size_hw: tuple[int, int]) -> tf.Tensor:
@@ -171,12 +172,13 @@ def decode_random_resized_crop(
     def of_jpeg() -> tf.Tensor:
         shape = tf.image.extract_jpeg_shape(data)[:2]
         top, left, height, width = tf.unstack(resized_crop_window(key, shape, scale, ratio))
-        # The colours of the last column are interpolated with those of the next, which therefore must be decoded too.
-        wider = tf.minimum(width + 2, shape[1] - left)
+        # The colours of the outer columns are interpolated with those beside them, which must be decoded too.
+        before = tf.minimum(left, _COLOR_REACH)
+        wider = before + tf.minimum(width + _COLOR_REACH, shape[1] - left)
         image = tf.image.decode_and_crop_jpeg(
-            data, [top, left, height, wider], channels=3, dct_method="INTEGER_ACCURATE"
+            data, [top, left - before, height, wider], channels=3, dct_method="INTEGER_ACCURATE"
         )
-        return image[:, :width]
+        return tf.ensure_shape(image[:, before : before + width], (None, None, 3))
 
     def of_any() -> tf.Tensor:
         image = decode(data)

@@ -31,13 +31,13 @@ def get_rand_augment(layers: int = 2, magnitude: float = 9) -> Operation:
     """
     if not 0 <= magnitude <= 10:
         raise ValueError(f"RandAugment expects a magnitude of 0 to 10; got {magnitude}.")
-    distortions = list(_distortions(magnitude / 10).values())
+    operations = list(distortions(magnitude / 10).values())
 
     def one_of_all(image: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
         choice, side = tf.unstack(uniform(key, [2]))
         sign = tf.where(side < 0.5, -1.0, 1.0)
-        index = tf.cast(choice * len(distortions), tf.int32)
-        branches = [lambda distort=distort: distort(image, sign) for distort in distortions]
+        index = tf.cast(choice * len(operations), tf.int32)
+        branches = [lambda distort=distort: distort(image, sign) for distort in operations]
         return as_pixels(tf.ensure_shape(tf.switch_case(index, branches), image.shape), tf.uint8)
 
     def rand_augment(example: Example, key: tf.Tensor) -> Example:
@@ -100,7 +100,7 @@ def _erase(image: tf.Tensor, window: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(tf.where(inside, tf.pad(noise, around), image), image.shape)
 
 
-def _distortions(level: float) -> dict[str, Distortion]:
+def distortions(level: float) -> dict[str, Distortion]:
     """The operations of RandAugment at `level` 0..1 of their ranges."""
     angle, shear, shift, change = math.radians(30) * level, 0.3 * level, 150 / 331 * level, 0.9 * level
     return {

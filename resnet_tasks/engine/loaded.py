@@ -80,6 +80,12 @@ class Loaded:
         answers = self._stream(pictures)
         return answers if isinstance(pictures, Iterator) else list(answers)
 
+    def recipe_flags(self) -> dict:
+        """What evaluation must know of an artefact or a lone `.keras` file, as recipe keys: the picture's size."""
+        size = getattr(self.keras_model, "image_size", None)
+        flags = {"model.image_size": list(size) if size else None}
+        return {**flags, "model.crop_fraction": getattr(self.keras_model, "crop_fraction", None)}
+
     def answer(self, encoded: list[bytes]) -> dict[str, np.ndarray]:
         """The answers for a batch of encoded pictures, as arrays, with `readable`."""
         return {name: value.numpy() for name, value in self._answer(tf.constant(encoded)).items()}

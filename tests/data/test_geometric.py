@@ -248,7 +248,7 @@ MATRICES = {
 def test_warp_is_the_bilinear_map_done_by_hand(name):
     image = RNG.uniform(0, 255, (17, 23, 3)).astype(np.float32)
     warped = geometric.warp(tf.constant(image), MATRICES[name], fill=128.0)
-    np.testing.assert_allclose(warped, warp_by_hand(image, MATRICES[name], 128.0), atol=0.06)
+    np.testing.assert_allclose(warped, warp_by_hand(image, MATRICES[name], 128.0), atol=0.15)  # the matrix is put on a grid
 
 
 @pytest.mark.parametrize("name", MATRICES)

@@ -27,6 +27,7 @@ MOST_PICTURES = 24
 PICTURE_SIDE = 200  # pixels
 SMALL = 100  # pixels: a picture below this is shown with its pixels as squares
 TABLE_MISTAKES = 20
+LONG = 30  # letters: of a longer file name only its last part is shown
 
 
 def folders(run: Path) -> list[Path]:
@@ -154,7 +155,13 @@ def mistakes(folder: Path) -> Html | None:
     return _titled("The most confident mistakes", table(list(rows[0]), cells), note)
 
 
-PARTS = (measures, pictures, reliability, per_class, confusion, mistakes)
+def tables(folder: Path) -> Html | None:
+    """Reliability, classes and confusion, beside one another where there is room."""
+    parts = [part for part in (reliability(folder), per_class(folder), confusion(folder)) if part]
+    return tag("div", *parts, class_="beside") if parts else None
+
+
+PARTS = (measures, pictures, tables, mistakes)
 
 
 def _titled(name: str, *parts: Html) -> Html:
@@ -237,7 +244,7 @@ def _mistake(row: dict, path: Path) -> Html | None:
     )
     score = number(row.get("score"))
     certain = tag("data", f" {score:.1%}", value=row["score"]) if score is not None else None
-    short = file if len(file) <= 36 else "…" + file[-35:]
+    short = file if len(file) <= LONG else file.rsplit("/", 1)[-1]
     picture = tag(
         "img", src=uri, alt=f"{file}: {said}", class_="pixels" if is_small(path, SMALL) else None
     )

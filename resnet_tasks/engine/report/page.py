@@ -103,7 +103,7 @@ def fraction(value: float | None) -> Html:
 
 
 def shown(value) -> Html:
-    """A number as people read it, the element holds the exact value; text as it is; a dash for none."""
+    """A number as people read it, in an element that holds the exact value; or text; or a dash."""
     if value is None or value == "":
         return tag("span", "–", class_="quiet")
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -112,6 +112,11 @@ def shown(value) -> Html:
         return tag("data", f"{value:,}", value=repr(value))
     text = f"{value:,.0f}" if math.isfinite(value) and abs(value) >= 1000 else f"{value:.4g}"
     return tag("data", text, value=repr(value))
+
+
+def breakable(name: str) -> Html:
+    """A long name that a narrow screen may break at its slashes and underscores."""
+    return Html(html.escape(name).replace("/", "/<wbr>").replace("_", "_<wbr>"))
 
 
 def duration(seconds: float) -> str:

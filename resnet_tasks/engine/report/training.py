@@ -58,7 +58,7 @@ def summary(run: Path) -> Html:
             )
         ]
     kind = tag("p", recipe.get("task", "run"), class_="kind")
-    return tag("header", kind, tag("h1", name), tag("p", *line), *below)
+    return tag("header", kind, tag("h1", breakable(name)), tag("p", *line), *below)
 
 
 def divergence(run: Path) -> Html | None:

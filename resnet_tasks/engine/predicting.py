@@ -1,0 +1,107 @@
+"""`predict` for many files: found, answered, written down a line a picture, drawn, and gone on with when interrupted."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from resnet_tasks.data.decode import decode_array
+from resnet_tasks.data.formats import SUFFIXES
+from resnet_tasks.engine.checkpoints import write_aside
+from resnet_tasks.engine.loaded import Loaded
+from resnet_tasks.errors import UsageError
+
+MOST_LISTED = 100  # pictures whose answers are returned, and drawn without being asked to
+
+
+def predict_files(
+    loaded: Loaded, what: list[str], draw_one: Callable, output, threshold: float | None, draw: bool
+) -> dict:
+    """Answers files; see `commands.predict`."""
+    files = list(find_pictures(what))
+    if output is None:
+        if len(files) > MOST_LISTED:
+            raise UsageError(f"{len(files)} pictures: more than {MOST_LISTED} need --output DIR for their answers")
+        return {"pictures": [_above(answer, threshold) for answer in loaded.predict(files)]}
+    folder = Path(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = folder / "predictions.jsonl"
+    done = _earlier(folder, lines, fingerprint(loaded))
+    wanted = [file for file in files if file not in done]
+    drawn = len(files) <= MOST_LISTED or draw
+    with lines.open("a", encoding="utf-8") as written:
+        for answer in loaded.predict(iter(wanted)):
+            answer = _above(answer, threshold)
+            if drawn and "error" not in answer:
+                draw_one(decode_array(answer["file"]), answer).save(folder / _drawing(answer["file"]))
+            written.write(json.dumps(answer, ensure_ascii=False) + "\n")
+            written.flush()
+            done[answer["file"]] = answer
+    answers = [done[file] for file in files]
+    if len(files) <= MOST_LISTED:
+        return {"pictures": answers, "output": str(folder)}
+    return {"pictures": len(files), "errors": sum("error" in answer for answer in answers), "output": str(folder)}
+
+
+def find_pictures(what: list[str]) -> Iterator[str]:
+    """The files that are named: themselves, in folders (recursively, sorted), in `@lists` (a path a line).
+
+    Raises:
+        UsageError: A folder or a list that does not exist, or a folder without a picture.  A file that does not
+            exist is answered with an error of its own, and costs no other its answer.
+    """
+    for name in what:
+        if name.startswith("@"):
+            listed = Path(name[1:])
+            if not listed.is_file():
+                raise UsageError(f"{name}: there is no such list")
+            yield from (line.strip() for line in listed.read_text(encoding="utf-8").splitlines() if line.strip())
+        elif Path(name).is_dir():
+            found = sorted(str(path) for path in Path(name).rglob("*") if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
+            if not found:
+                raise UsageError(f"{name}: the folder holds no picture ({', '.join(sorted(SUFFIXES))})")
+            yield from found
+        else:
+            yield name
+
+
+def fingerprint(loaded: Loaded) -> str:
+    """Tells one trained model from another: a hash of its weights and class names."""
+    digest = hashlib.sha256("\n".join(loaded.labels.names).encode())
+    variables = loaded.keras_model.variables if loaded.keras_model is not None else loaded.saved.model_variables
+    for variable in variables:
+        digest.update(np.ascontiguousarray(variable.numpy()).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _earlier(folder: Path, lines: Path, model: str) -> dict[str, dict]:
+    """The answers that are there already, by file; a torn last line is cut."""
+    kept = folder / "model.json"
+    if kept.is_file() and (before := json.loads(kept.read_text())["fingerprint"]) != model:
+        raise UsageError(f"--output {folder} holds answers of another model ({before}, this one is {model}); name another folder")
+    write_aside(kept, json.dumps({"fingerprint": model}) + "\n")
+    done = {}
+    if lines.is_file():
+        for line in lines.read_text(encoding="utf-8").splitlines():
+            try:
+                answer = json.loads(line)
+            except ValueError:
+                break
+            done[answer["file"]] = answer
+        write_aside(lines, "".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in done.values()))
+    return done
+
+
+def _above(answer: dict, threshold: float | None) -> dict:
+    """The answer without classes less probable than the threshold."""
+    if threshold is None or "probabilities" not in answer:
+        return answer
+    kept = [place for place, label in enumerate(answer["label_ids"]) if answer["probabilities"][label] >= threshold]
+    return {**answer, **{name: [answer[name][place] for place in kept] for name in ("label_ids", "label_names")}}
+
+
+def _drawing(file: str) -> str:
+    """A file name for the drawn picture; the hash tells apart equal names of different folders."""
+    return f"{Path(file).stem}-{hashlib.sha256(file.encode()).hexdigest()[:6]}.png"

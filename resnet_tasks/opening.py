@@ -1,0 +1,238 @@
+"""The table of tasks, and what a user may name as a model: a run folder, a `.keras` file, an artefact.
+
+This is the one place that knows every task; the four task folders never see one another.
+"""
+
+import importlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from resnet_tasks.errors import DataError, UsageError, nearest
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a task's parts are, as `module:name`; imported when they are needed."""
+
+    package: str
+    model: str
+    predictor: str
+    describe: str
+    draw: str
+
+
+TASKS = {
+    "classify": Entry(
+        package="resnet_tasks.classification",
+        model="resnet_tasks.classification.model:Classifier",
+        predictor="resnet_tasks.classification.predictor:ClassificationPredictor",
+        describe="resnet_tasks.classification.predictor:describe",
+        draw="resnet_tasks.classification.predictor:draw",
+    )
+}
+
+
+def part(reference: str):
+    """The object behind `module:name`."""
+    module, _, name = reference.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def known(task: str) -> str:
+    """The task's name, or a UsageError with the nearest one."""
+    if task not in TASKS:
+        raise UsageError(f"there is no task {task!r}{nearest(task, TASKS)} (there are: {', '.join(TASKS)})")
+    return task
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model that was opened.
+
+    Attributes:
+        loaded: What answers (`engine.loaded.Loaded`).
+        run: The run folder it belongs to, or `None`.
+        kind: "run", "keras" or "saved_model".
+    """
+
+    loaded: object
+    run: Path | None
+    kind: str
+
+    def beside(self, name: str) -> Path:
+        """Where what is made with the model goes: into its run, else beside where the user stands."""
+        return (self.run or Path.cwd()) / name
+
+
+def open_model(model: str | os.PathLike, task: str | None = None, checkpoint: str | None = None) -> Opened:
+    """Opens a model, whatever its form.
+
+    Args:
+        model: A run folder, a `.keras` file or a SavedModel folder (or the folder of versions above it).
+        task: Refused if the model is another task's.
+        checkpoint: "last" or "best" of a run; by default its `model.keras`, or the best there is while it trains.
+
+    Raises:
+        UsageError: There is no such path, or it is none of the three, or another task's.
+        DataError: It is damaged.
+    """
+    path = Path(model)
+    if not path.exists():
+        raise UsageError(f"{path}: there is no such run folder, .keras file or SavedModel")
+    if checkpoint not in (None, "last", "best"):
+        raise UsageError(f"checkpoint: expected last or best, got {checkpoint!r}")
+    if path.is_file():
+        opened = Opened(_of_keras(path), _run_above(path), "keras")
+    elif (artefact := _artefact(path)) is not None:
+        opened = Opened(_of_artefact(artefact), _run_above(artefact), "saved_model")
+    elif (path / "recipe.yaml").is_file():
+        opened = Opened(_of_run(path, checkpoint), path, "run")
+    else:
+        raise UsageError(f"{path}: expected a run folder (with recipe.yaml), a .keras file or a SavedModel (with saved_model.pb)")
+    if task is not None and opened.loaded.task != known(task):
+        raise UsageError(f"{path} is a model of the task {opened.loaded.task!r}, not {task!r}")
+    return opened
+
+
+def task_on(
+    opened: Opened,
+    *,
+    data: str | Mapping[str, str] | None = None,
+    data_dir: str | None = None,
+    images: str | None = None,
+    data_format: str = "auto",
+    mapping: Mapping[str, str] | None = None,
+):
+    """The model's task on data: the run's own, or others whose classes are matched to the model's by name.
+
+    Returns:
+        `(Task, Source)`.
+    """
+    from resnet_tasks.recipes import build
+    from resnet_tasks.recipes.load import load_recipe
+
+    task = opened.loaded.task
+    kept = opened.run / "recipe.yaml" if opened.run else None
+    flags = {"data.where": data, "data.data_dir": data_dir, "data.images": images}
+    if data is not None:
+        flags["data.format"] = data_format
+    if kept is None:
+        if data is None:
+            raise UsageError("this model lies outside a run, which would know its data; pass --data")
+        recipe = load_recipe(None, task, flags={**flags, **opened.loaded.recipe_flags()})
+    else:
+        recipe = load_recipe(kept, task, flags=flags)
+    source = build.read(recipe)
+    labelled = replace(source, labels=opened.loaded.labels)
+    return build.task_of(recipe, labelled).matched(source, mapping), source
+
+
+def sample_pictures(opened: Opened, count: int = 16) -> tuple[list[bytes], str]:
+    """Encoded pictures to try an artefact on, and where they come from: the run's own data, else the embedded digits."""
+    from resnet_tasks.data.readers import read_classification
+
+    try:
+        source = task_on(opened)[1] if opened.run else read_classification("digits")
+    except (UsageError, DataError):  # the run's data have gone since
+        source = read_classification("digits")
+    name = next(known for known in ("test", "val", "train") if known in source.splits)
+    split = source.splits[name]
+    step = max(1, len(split) // count)
+    return [split.read(index) for index in range(0, len(split), step)][:count], f"{name} split of {source.where}"
+
+
+def model_card(opened: Opened) -> dict:
+    """What an artefact says of itself: the task, the model, its data, its figures, its versions."""
+    from resnet_tasks.engine.run_folder import environment
+
+    loaded = opened.loaded
+    card = {
+        "task": loaded.task,
+        "model": type(loaded.keras_model).__name__,
+        "backbone": loaded.keras_model.backbone.name,
+        "parameters": loaded.keras_model.count_params(),
+        "image_size": list(loaded.keras_model.image_size),
+        "classes": len(loaded.labels),
+        "environment": environment(),
+    }
+    if opened.run:
+        evaluations = sorted((opened.run / "evaluation").glob("*/metrics.json"))
+        figures = {path.parent.name: json.loads(path.read_text()) for path in evaluations}
+        drop = "per_class"
+        card["evaluation"] = {name: {k: v for k, v in values.items() if k != drop} for name, values in figures.items()}
+        card["dataset"] = json.loads((opened.run / "dataset.json").read_text())
+    return card
+
+
+def _of_keras(path: Path):
+    from resnet_tasks.engine.loaded import read_keras
+
+    for entry in TASKS.values():
+        importlib.import_module(entry.package)  # registers its models with Keras
+    return _of_model(read_keras(path), path)
+
+
+def _of_model(model, path: Path):
+    from resnet_tasks.data.examples import LabelMap
+    from resnet_tasks.engine.loaded import Loaded
+
+    for task, entry in TASKS.items():
+        if isinstance(model, part(entry.model)):
+            labels = LabelMap(tuple(model.class_names), tuple(model.source_ids))
+            return Loaded.of_model(task, part(entry.predictor)(model), labels, path)
+    raise DataError(f"{path} holds a {type(model).__name__}, which is no task's model of this package")
+
+
+def _of_run(path: Path, checkpoint: str | None):
+    if checkpoint is None and (path / "model.keras").is_file():
+        return _of_keras(path / "model.keras")
+    return _of_model(_from_checkpoint(path, checkpoint), path)
+
+
+def _from_checkpoint(path: Path, which: str | None):
+    """The model of a run with the values of one of its checkpoints."""
+    from resnet_tasks.data.examples import LabelMap, Source
+    from resnet_tasks.engine.checkpoints import model_values, named
+    from resnet_tasks.engine.train import precision
+    from resnet_tasks.recipes import build
+    from resnet_tasks.recipes.load import load_recipe
+
+    folder = named(path / "checkpoints", which or "best") or (named(path / "checkpoints", "last") if which is None else None)
+    if folder is None:
+        raise UsageError(f"{path} has no checkpoint{f' {which!r}' if which else ''} yet")
+    recipe = load_recipe(path / "recipe.yaml")
+    labels = LabelMap.from_json(json.loads((path / "labels.json").read_text()))
+    source = Source(where=str(path), format="labels", labels=labels, splits={})
+    with precision(recipe.train.precision):
+        model = build.task_of(recipe, source).build()
+    for variable, value in zip(model.variables, model_values(folder, model, averaged=recipe.train.ema > 0), strict=True):
+        variable.assign(value)
+    return model
+
+
+def _artefact(path: Path) -> Path | None:
+    """The SavedModel in a folder: itself, or the highest version under it."""
+    if (path / "saved_model.pb").is_file():
+        return path
+    versions = [child for child in path.iterdir() if child.name.isdigit() and (child / "saved_model.pb").is_file()]
+    return max(versions, key=lambda child: int(child.name), default=None)
+
+
+def _of_artefact(path: Path):
+    from resnet_tasks.engine.loaded import Loaded
+
+    card = path / "model_card.json"
+    try:
+        task = json.loads(card.read_text())["task"]
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path} is a SavedModel, but not one of resnet-tasks: {card.name} is missing or damaged") from error
+    describe: Callable = part(TASKS[known(task)].describe)
+    return Loaded.of_artefact(path, describe)
+
+
+def _run_above(path: Path) -> Path | None:
+    """The run folder that a model lies in, if it lies in one."""
+    return next((parent for parent in path.resolve().parents if (parent / "recipe.yaml").is_file() and (parent / "labels.json").is_file()), None)
