@@ -1,8 +1,7 @@
 """The data doctor: reads a whole data set, decodes every picture, says what is wrong, changes nothing."""
 
 import os
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -18,6 +17,7 @@ _IMBALANCE = 10  # the largest class over the smallest from which accuracy says 
 _FEW = 10  # pictures of a class in train
 _ODD_SIZE = 4  # times the median of the shorter sides, or a part of it
 _ODD_ASPECT = 4  # the longer side over the shorter
+_SHOWN_GROUPS, _SHOWN_OF_GROUP = 24, 4  # of duplicates, with their miniatures
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,8 @@ def _classes(source: Source) -> Iterator[Finding]:
     if "train" not in source.splits:
         return
     counts = _count(source, "train")
-    few = [f"{source.labels.names[label]} ({counts[label]})" for label in np.flatnonzero((0 < counts) & (counts < _FEW))]
+    names = source.labels.names
+    few = [f"{names[label]} ({counts[label]})" for label in np.flatnonzero((counts > 0) & (counts < _FEW))]
     if few:
         yield Finding("warning", f"{len(few)} classes have fewer than {_FEW} pictures in train: {_listed(few)}")
     present = counts[counts > 0]
@@ -164,8 +165,8 @@ def _classes(source: Source) -> Iterator[Finding]:
         large, small = int(counts.argmax()), int(np.where(counts > 0, counts, counts.max()).argmin())
         yield Finding(
             "warning",
-            f"the classes of train are out of balance: {source.labels.names[large]} has {counts[large]} pictures, "
-            f"{source.labels.names[small]} {counts[small]}; look at the balanced accuracy, or try data.balance",
+            f"the classes of train are out of balance: {names[large]} has {counts[large]} pictures, "
+            f"{names[small]} {counts[small]}; look at the balanced accuracy, or try data.balance",
         )
 
 
@@ -193,21 +194,23 @@ def _sizes(pictures: list[_Picture]) -> Iterator[Finding]:
 def _duplicates(source: Source, pictures: list[_Picture]) -> tuple[list[Finding], tuple]:
     prints = [picture.taken for picture in pictures]
     same, alike = duplicates.exact(prints), duplicates.near(prints)
-    across = [group for group in same if len({pictures[place].split for place in group}) > 1]
+    across, within = _parted(same, lambda place: pictures[place].split)
+    near_across, near_within = _parted(alike, lambda place: pictures[place].split)
+    torn, _ = _parted(same, lambda place: pictures[place].label)
     leaked = [group for group in across if any(pictures[place].split == "train" for place in group)]
-    torn = [group for group in same if len({pictures[place].label for place in group}) > 1]
-    near_across = [group for group in alike if len({pictures[place].split for place in group}) > 1]
-    rule = (
-        f"hashes at most {duplicates.NEAR_BITS} of 64 bits and miniatures at most {duplicates.NEAR_LEVELS} levels apart"
+    held = [group for group in across if all(pictures[place].split != "train" for place in group)]
+    nearly = (
+        f"nearly the same picture (difference hashes at most {duplicates.NEAR_BITS} of 64 bits apart, "
+        f"miniatures at most {duplicates.NEAR_LEVELS} of 255 levels)"
     )
     findings = []
     for level, groups, what in (
         ("error", leaked, "the same picture is in train and in another split: its score there says nothing"),
-        ("warning", [group for group in across if group not in leaked], "the same picture is in val and in test"),
+        ("warning", held, "the same picture is in val and in test"),
         ("warning", torn, "the same picture has different classes"),
-        ("warning", near_across, f"nearly the same picture is in different splits ({rule})"),
-        ("warning", [group for group in same if group not in across], "the same picture stands twice in one split"),
-        ("note", [group for group in alike if group not in near_across], f"nearly the same picture in one split ({rule})"),
+        ("warning", near_across, f"{nearly} is in different splits"),
+        ("warning", within, "the same picture stands twice in one split"),
+        ("note", near_within, f"{nearly} stands twice in one split"),
     ):
         if groups:
             files = tuple(" = ".join(_called(source, pictures[place]) for place in group) for group in groups)
@@ -220,7 +223,11 @@ def _duplicates(source: Source, pictures: list[_Picture]) -> tuple[list[Finding]
     return findings, samples
 
 
-_SHOWN_GROUPS, _SHOWN_OF_GROUP = 24, 4
+def _parted(groups: list[list[int]], of: Callable[[int], object]) -> tuple[list[list[int]], list[list[int]]]:
+    """Returns the groups whose members differ in `of`, and those whose members agree."""
+    differ = [group for group in groups if len({of(place) for place in group}) > 1]
+    agree = [group for group in groups if len({of(place) for place in group}) == 1]
+    return differ, agree
 
 
 def _called(source: Source, picture: _Picture) -> str:

@@ -85,9 +85,8 @@ def _html_table(report: "Report") -> str:
 def _section(finding: "Finding") -> str:
     files = "".join(f"<li>{markup.escape(file)}</li>" for file in finding.files)
     listed = f"<details><summary>{len(finding.files)}</summary><ul>{files}</ul></details>" if files else ""
-    return (
-        f'<section class="{finding.level}"><p><b>{finding.level}</b>: {markup.escape(finding.what)}</p>{listed}</section>'
-    )
+    what = f"<p><b>{finding.level}</b>: {markup.escape(finding.what)}</p>"
+    return f'<section class="{finding.level}">{what}{listed}</section>'
 
 
 def _figure(file: str, miniature: np.ndarray) -> str:

@@ -1,24 +1,26 @@
 """Pictures that show the same: pixel for pixel, or nearly so after another compression, size or brightness.
 
-Near duplicates have difference hashes (64 signs of horizontal gradients of a 9 x 8 grey miniature) at most `NEAR_BITS` bits
-apart, and, since small or smooth pictures share hashes by chance, miniatures of 16 x 16 that differ by at most `NEAR_LEVELS`
-grey levels on average.
+Near duplicates have difference hashes (64 signs of horizontal gradients of a 9 x 8 grey miniature) at most `NEAR_BITS`
+bits apart, and, since small or smooth pictures share hashes by chance, miniatures of 16 x 16 that differ by at most
+`NEAR_LEVELS` of 255 levels on average.
 """
 
 import hashlib
+import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
-NEAR_BITS = 3
-NEAR_LEVELS = 6
+NEAR_BITS = 7
+NEAR_LEVELS = 8
 _MINIATURE = 16
-# Two hashes at most 3 bits apart are equal in at least one of 4 bands.
-_BANDS = NEAR_BITS + 1
-_ROWS = 512  # of a bucket's table of distances at a time
+# Two hashes at most 7 bits apart differ by one bit at most in one of 4 bands of 16 bits.
+_BANDS = 4
+_FLIPS = (0, *(1 << bit for bit in range(16)))
+_PAIRS = 1 << 20  # compared at a time
 
 
 @dataclass(frozen=True)
@@ -83,27 +85,40 @@ def near(prints: list[Print]) -> list[list[int]]:
 
 
 def _alike(bits: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields pairs of places whose hashes are at most `NEAR_BITS` apart, some of them twice.
+    """Yields pairs of places whose hashes are at most `NEAR_BITS` apart, some of them more than once.
 
-    Only pictures that share a band of their hashes are compared.  Of many with one and the same hash (blank pages) each is
-    paired with the first, not with every other.
+    Only hashes alike in a band are compared.  Of many pictures with one and the same hash (blank pages) each is paired
+    with the first, not with every other.
     """
     unique, first, inverse = np.unique(bits, return_index=True, return_inverse=True)
     others = np.flatnonzero(first[inverse] != np.arange(len(bits)))
-    for start in range(0, len(others), _ROWS * 16):
-        some = others[start : start + _ROWS * 16]
+    for start in range(0, len(others), _PAIRS // 64):
+        some = others[start : start + _PAIRS // 64]
         yield first[inverse[some]], some
-    bands = unique[:, None].view(np.uint16)  # (hashes, 4), in the machine's order of bytes
+    bands = unique[:, None].view(np.uint16)  # (hashes, 4)
     for band in range(_BANDS):
         order = np.argsort(bands[:, band], kind="stable")
-        starts = np.flatnonzero(np.diff(bands[order, band])) + 1
-        for bucket in np.split(order, starts):
-            for row in range(0, len(bucket) - 1, _ROWS):
-                some = bucket[row : row + _ROWS]
-                apart = _POPCOUNT[bands[some][:, None] ^ bands[bucket][None]].sum(axis=-1)
-                left, right = np.nonzero(apart <= NEAR_BITS)
-                one, other = some[left], bucket[right]
-                yield first[one[one < other]], first[other[one < other]]
+        ordered = bands[order, band]
+        for flip in _FLIPS:
+            wanted = bands[:, band] ^ np.uint16(flip)
+            for one, place in _ranges(
+                np.searchsorted(ordered, wanted, "left"), np.searchsorted(ordered, wanted, "right")
+            ):
+                other = order[place]
+                apart = _POPCOUNT[bands[one] ^ bands[other]].sum(axis=1)
+                is_near = (apart <= NEAR_BITS) & (one < other)
+                yield first[one[is_near]], first[other[is_near]]
+
+
+def _ranges(start: np.ndarray, stop: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields `(row, place)` for every place in `start[row]..stop[row]`, about `_PAIRS` at a time."""
+    ends = np.cumsum(stop - start)
+    cuts = np.searchsorted(ends, np.arange(0, ends[-1] + _PAIRS, _PAIRS), "right")
+    for low, high in itertools.pairwise(np.unique([0, *cuts, len(start)])):
+        counts = stop[low:high] - start[low:high]
+        row = np.repeat(np.arange(low, high), counts)
+        before = np.repeat(np.cumsum(counts) - counts, counts)
+        yield row, np.arange(len(row)) - before + start[row]
 
 
 class _Groups:
@@ -129,8 +144,6 @@ class _Groups:
         return place
 
 
-def _popcounts(numbers: Iterable[int]) -> np.ndarray:
-    return np.array([number.bit_count() for number in numbers], np.uint8)
-
-
-_POPCOUNT = _popcounts(range(1 << 16))
+_POPCOUNT = np.unpackbits(np.arange(1 << 16, dtype=np.uint16).view(np.uint8).reshape(-1, 2), axis=1).sum(
+    axis=1, dtype=np.uint8
+)

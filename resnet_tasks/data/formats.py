@@ -1,8 +1,8 @@
 """What a picture file is, by its first and last bytes; and Pillow's help where TensorFlow's decoder has none.
 
 TensorFlow reads JPEG, PNG, GIF, WebP and 24-bit BMP.  Other BMPs it refuses or reads wrongly (a palette's indices as
-grey levels), an animated WebP brings it down, and TIFF, PGM and their kin it does not know: those Pillow reads, and they
-are handed on as PNG.
+grey levels), an animated WebP brings it down, and TIFF, PGM and their kin it does not know: those Pillow reads, and
+they are handed on as PNG.
 """
 
 import io
@@ -14,9 +14,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from resnet_tasks.errors import DataError, UsageError
 
-SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .gif .bmp .dib .webp .tif .tiff .pgm .ppm .pbm .pnm .jp2 .avif".split()
-)
+_SUFFIXES = "jpg jpeg jpe jfif png gif bmp dib webp tif tiff pgm ppm pbm pnm jp2 avif"
+SUFFIXES = frozenset(f".{suffix}" for suffix in _SUFFIXES.split())
 HEAD_BYTES = 64
 # Some cameras write padding or a few hundred bytes of their own after a JPEG's end marker.
 TAIL_BYTES = 4096

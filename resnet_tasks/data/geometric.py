@@ -1,7 +1,8 @@
 """Geometric augmentation and preparation of one picture, before batching.
 
-An operation is `get_x(parameters) -> fn(example, key) -> example`: `example` is the dict of `data/examples.py` with `image`
-`(height, width, 3)` RGB 0..255, uint8 or float32, and keeps its dtype; `key` is the picture's own (`data/randomness.py`).
+An operation is `get_x(parameters) -> fn(example, key) -> example`: `example` is the dict of `data/examples.py` with
+`image` `(height, width, 3)` RGB 0..255, uint8 or float32, and keeps its dtype; `key` is the picture's own
+(`data/randomness.py`).
 The flip also moves `boxes` and `mask`. The others know pictures only and refuse examples that carry more.
 """
 
@@ -35,8 +36,8 @@ def resize(image: tf.Tensor, size_hw: tuple[int, int]) -> tf.Tensor:
 def as_pixels(image: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """Float pixels clipped to 0..255, and rounded if `dtype` is of integers.
 
-    Halves go up, and so does what lies just below them: levels then do not hang on the last bit, which differs between graphs and
-    eager mode.
+    Halves go up, and so does what lies just below them: levels then do not hang on the last bit, which differs
+    between graphs and eager mode.
     """
     if dtype.is_integer:
         image = tf.floor(image + (0.5 + 2.0**-12))
@@ -46,8 +47,8 @@ def as_pixels(image: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
 def warp(image: tf.Tensor, matrix: list[tf.Tensor | float], fill: float = 128.0) -> tf.Tensor:
     """An affine map, bilinear; what comes from outside the picture is `fill`.
 
-    `matrix` is `[a, b, c, d, e, f]`: the point `(x, y)` of the result shows `(a x + b y + c, d x + e y + f)` of the picture, in pixels
-    from its top left corner, pixel centres at one half (Pillow's convention). Float32 or uint8 `(height, width, 3)`.
+    `matrix` is `[a, b, c, d, e, f]`: the point `(x, y)` of the result shows `(a x + b y + c, d x + e y + f)` of the
+    picture, in pixels from its top left corner, pixel centres at one half (Pillow's convention). Float32 or uint8.
     """
     a, b, c, d, e, f = (tf.convert_to_tensor(value, tf.float32) for value in matrix)
     # TensorFlow counts from the centre of the first pixel.
@@ -69,9 +70,9 @@ def warp(image: tf.Tensor, matrix: list[tf.Tensor | float], fill: float = 128.0)
 def get_flip(alternate: bool = False) -> Operation:
     """Mirrors left and right in half of the cases, with `boxes` and `mask`.
 
-    With `alternate` a picture that was mirrored in one epoch is not in the next, so that any two consecutive epochs show every
-    picture both ways (Jordan 2024, arXiv 2404.00498, section 3.6). This reads `example["epoch"]`, an integer scalar, and
-    `example["identity_key"]`, a key that does not change with the epoch.
+    With `alternate` a picture that was mirrored in one epoch is not in the next, so that any two consecutive epochs
+    show every picture both ways (Jordan 2024, arXiv 2404.00498, section 3.6). This reads `example["epoch"]`, an integer
+    scalar, and `example["identity_key"]`, a key that does not change with the epoch.
     """
 
     def flip(example: Example, key: tf.Tensor) -> Example:
@@ -84,9 +85,7 @@ def get_flip(alternate: bool = False) -> Operation:
     return flip
 
 
-def get_pad_crop(
-    size_hw: tuple[int, int], padding: int, mode: Literal["zeros", "reflect"] = "zeros"
-) -> Operation:
+def get_pad_crop(size_hw: tuple[int, int], padding: int, mode: Literal["zeros", "reflect"] = "zeros") -> Operation:
     """Pads every side by `padding` pixels and cuts a random window of `size_hw` (He et al. 2015, section 4.2)."""
     pad_mode = {"zeros": "CONSTANT", "reflect": "REFLECT"}[mode]
 
@@ -109,8 +108,8 @@ def random_window(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """A window whose share of the area is uniform in `scale` and whose width / height is log-uniform in `ratio`.
 
-    Of ten draws the first that fits into `shape_hw` is taken. Returns int32 `[top, left, height, width]` and whether any fitted
-    (if none did, the window means nothing).
+    Of ten draws the first that fits into `shape_hw` is taken. Returns int32 `[top, left, height, width]` and whether
+    any fitted (if none did, the window means nothing).
     """
     area_draw, ratio_draw, top_draw, left_draw = tf.unstack(uniform(key, [4, _CROP_ATTEMPTS]))
     rows, columns = tf.unstack(tf.cast(shape_hw, tf.float32))
@@ -166,7 +165,8 @@ def decode_random_resized_crop(
 ) -> tf.Tensor:
     """`decode`, then `get_random_resized_crop`, from a file's bytes: uint8 `(*size_hw, 3)`, bit for bit the same.
 
-    Of an upright JPEG only the rows and blocks under the window are decoded. Raises on unreadable bytes, as `decode` does.
+    Of an upright JPEG only the rows and blocks under the window are decoded, so damage elsewhere may go unseen. Raises
+    on unreadable bytes, as `decode` does.
     """
 
     def of_jpeg() -> tf.Tensor:
@@ -187,13 +187,11 @@ def decode_random_resized_crop(
     return resize(tf.cond(_is_plain_jpeg(data), of_jpeg, of_any), size_hw)
 
 
-def resize_center_crop(
-    image: tf.Tensor, size_hw: tuple[int, int], crop_fraction: float = 1.0
-) -> tf.Tensor:
+def resize_center_crop(image: tf.Tensor, size_hw: tuple[int, int], crop_fraction: float = 1.0) -> tf.Tensor:
     """The middle of a picture, as classification evaluates it.
 
-    The picture is resized, its aspect kept, to the least size that covers `size_hw / crop_fraction`; then the centre is cut out.
-    Both happen in one resampling that computes only the pixels kept. Returns `(*size_hw, 3)`, dtype kept.
+    The picture is resized, its aspect kept, to the least size that covers `size_hw / crop_fraction`; then the centre is
+    cut out. Both happen in one resampling that computes only the pixels kept. Returns `(*size_hw, 3)`, dtype kept.
     """
     if tuple(image.shape[:2]) == tuple(size_hw) and crop_fraction == 1.0:
         return image

@@ -1,10 +1,10 @@
 """Mixup and cutmix, within groups of consecutive pictures of an epoch.
 
-An operation is `get_x(parameters) -> fn(group, keys) -> group`: `group` holds `image` `(G, height, width, 3)` RGB 0..255 (uint8 or
-float32, kept), `label` `(G, classes)` float32 and, if there, `weight` `(G,)`; `keys` is `(G, 2)`, one key a picture. G is static.
-Every picture is mixed with the one before it in its group. What happens to it depends on its key and on its group, which is cut
-from the epoch's order; so it does not depend on batches or replicas, as long as G divides every replica's batch.
-A picture of weight 0 (it could not be read) stays so, and is not mixed into another.
+An operation is `get_x(parameters) -> fn(group, keys) -> group`: `group` holds `image` `(G, height, width, 3)` RGB 0..255
+(uint8 or float32, kept), `label` `(G, classes)` float32 and, if there, `weight` `(G,)`; `keys` is `(G, 2)`, one key a
+picture. G is static. Every picture is mixed with the one before it in its group. What happens to it depends on its key
+and on its group, which is cut from the epoch's order; so it does not depend on batches or replicas, as long as G divides
+every replica's batch. A picture of weight 0 (it could not be read) stays so, and is not mixed into another.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Mixing = Callable[[Group, tf.Tensor], Group]
 
 
 def get_mixup(alpha: float) -> Mixing:
-    """`lambda * picture + (1 - lambda) * partner`, lambda ~ Beta(alpha, alpha) (Zhang et al. 2017, arXiv 1710.09412)."""
+    """`lambda picture + (1 - lambda) partner`, lambda ~ Beta(alpha, alpha) (Zhang et al. 2017, arXiv 1710.09412)."""
 
     def mixup(group: Group, keys: tf.Tensor) -> Group:
         return _mix(group, share=_shares(keys, alpha))
@@ -32,8 +32,8 @@ def get_mixup(alpha: float) -> Mixing:
 def get_cutmix(alpha: float) -> Mixing:
     """A box of the partner is pasted in its place (Yun et al. 2019, arXiv 1905.04899, section 3.1).
 
-    The box has the picture's aspect, the area 1 - lambda with lambda ~ Beta(alpha, alpha), a uniform centre, and is cut at the
-    border; the labels are mixed by the pixels pasted.
+    The box has the picture's aspect, the area 1 - lambda with lambda ~ Beta(alpha, alpha), a uniform centre, and is cut
+    at the border; the labels are mixed by the pixels pasted.
     """
 
     def cutmix(group: Group, keys: tf.Tensor) -> Group:
@@ -69,7 +69,7 @@ def _mix(
     share: tf.Tensor | None = None,
     box: tuple[tf.Tensor, tf.Tensor] | None = None,
 ) -> Group:
-    """Blends in `share` `(G,)` of the partners, and pastes their `box`: rows `(G, height)` and columns `(G, width)` to take."""
+    """Blends in `share` `(G,)` of the partners, and pastes their `box`: which rows `(G, height)`, columns `(G, width)`."""
     image = group["image"]
     weighted = "weight" in group
     if weighted:
@@ -105,9 +105,7 @@ def _paste(image: tf.Tensor, partner: tf.Tensor, rows: tf.Tensor, columns: tf.Te
     count, height = tf.unstack(tf.shape(image)[:2])
     inside = rows[:, :, None] & tf.repeat(columns, 3, axis=1)[:, None, :]
     flat, partner = (tf.reshape(pixels, [count, height, -1]) for pixels in (image, partner))
-    return tf.ensure_shape(
-        tf.reshape(tf.where(inside, partner, flat), tf.shape(image)), image.shape
-    )
+    return tf.ensure_shape(tf.reshape(tf.where(inside, partner, flat), tf.shape(image)), image.shape)
 
 
 def _shares(keys: tf.Tensor, alpha: float) -> tf.Tensor:
@@ -131,7 +129,7 @@ def _boxes(keys: tf.Tensor, alpha: float, image: tf.Tensor) -> tuple[tf.Tensor, 
 
 
 def _beta(key: tf.Tensor, alpha: float) -> tf.Tensor:
-    """A draw of Beta(alpha, alpha), which is symmetric, from two gammas; float64 inside, where those of a small alpha do not vanish."""
+    """A draw of Beta(alpha, alpha) from two gammas; float64 inside, since those of a small alpha vanish in float32."""
     first, second = tf.unstack(tf.random.stateless_gamma([2], key, alpha, dtype=tf.float64))
     return tf.cast(tf.math.divide_no_nan(first, first + second), tf.float32)
 

@@ -1,7 +1,7 @@
 """Augmentation of the pixels' values: RandAugment (with its geometry), colour jitter, random erasing.
 
-Operations are `get_x(parameters) -> fn(example, key) -> example`, as in `data/geometric.py`. Levels are RGB 0..255 in and out.
-Where keras-cv has the published operation it is used by its pure half, `augment_images`, which is given our draws.
+Operations are `get_x(parameters) -> fn(example, key) -> example`, as in `data/geometric.py`. Levels are RGB 0..255 in
+and out. Where keras-cv has the published operation it is used by its pure half, `augment_images`, with our draws.
 """
 
 from __future__ import annotations
@@ -23,11 +23,14 @@ _LUMA = (0.299, 0.587, 0.114)  # ITU-R 601, as Pillow's conversion to grey
 
 
 def get_rand_augment(layers: int = 2, magnitude: float = 9) -> Operation:
-    """`layers` times one of 14 operations, drawn anew for each picture (Cubuk et al. 2019, arXiv 1909.13719, section 3).
+    """`layers` times one of 14 operations, each drawn for each picture (Cubuk et al. 2019, arXiv 1909.13719, section 3).
 
-    `magnitude`, 0..10, scales the ranges of AutoAugment (Cubuk et al. 2018, arXiv 1805.09501, table 6); 0 leaves the geometry
-    alone, and autocontrast and equalize have no magnitude. Where an operation has a direction its sign is drawn. Pixels that come
-    from outside are grey. A float picture is rounded to whole levels.
+    `magnitude`, 0..10, scales the ranges of AutoAugment (Cubuk et al. 2018, arXiv 1805.09501, table 6) from no change to
+    the most; autocontrast and equalize have none. Posterize goes down to 4 bits. Where an operation has a direction its
+    sign is drawn. Pixels that come from outside are grey. A float picture is rounded to whole levels.
+
+    Raises:
+        ValueError: The magnitude is not in 0..10.
     """
     if not 0 <= magnitude <= 10:
         raise ValueError(f"RandAugment expects a magnitude of 0 to 10; got {magnitude}.")
@@ -52,7 +55,7 @@ def get_rand_augment(layers: int = 2, magnitude: float = 9) -> Operation:
 
 
 def get_color_jitter(strength: float) -> Operation:
-    """Brightness, contrast, then saturation, each by a factor uniform in `1 - strength .. 1 + strength`; `strength` in 0..1."""
+    """Brightness, contrast, then saturation, each by a factor uniform in `1 - strength .. 1 + strength`."""
 
     def color_jitter(example: Example, key: tf.Tensor) -> Example:
         image = example["image"]
@@ -155,9 +158,7 @@ def contrast(image: tf.Tensor, factor: tf.Tensor | float) -> tf.Tensor:
 
 def color(image: tf.Tensor, factor: tf.Tensor | float) -> tf.Tensor:
     """Factor 0 gives the grey picture, 1 the picture."""
-    return _keras_cv("RandomColorDegeneration", factor=0.0).augment_images(
-        image[None], transformations=1.0 - factor
-    )[0]
+    return _keras_cv("RandomColorDegeneration", factor=0.0).augment_images(image[None], transformations=1.0 - factor)[0]
 
 
 def sharpness(image: tf.Tensor, factor: tf.Tensor | float) -> tf.Tensor:

@@ -1,7 +1,7 @@
 """Seeds of a picture: every random choice is a function of (seed, epoch, index, operation).
 
-A key is an int32 tensor `[2]`, the seed that `tf.random.stateless_*` takes. Nothing here keeps a state, so a picture's draws do
-not depend on its batch, its replica, the order of the threads or where a run was resumed.
+A key is an int32 tensor `[2]`, the seed that `tf.random.stateless_*` takes. Nothing here keeps a state, so a picture's
+draws do not depend on its batch, its replica, the order of the threads or where a run was resumed.
 """
 
 from __future__ import annotations
@@ -31,9 +31,7 @@ class Salt(IntEnum):
     MIX_CHOICE = 9
 
 
-def picture_key(
-    seed: int | tf.Tensor, epoch: int | tf.Tensor, index: int | tf.Tensor
-) -> tf.Tensor:
+def picture_key(seed: int | tf.Tensor, epoch: int | tf.Tensor, index: int | tf.Tensor) -> tf.Tensor:
     """The key of a picture in an epoch; `index` is its place in the data set, not in the epoch.
 
     Integers or integer tensors of any width, negative ones too. Returns int32 `[2]`, or `(n, 2)` for `n` indices.
@@ -43,16 +41,16 @@ def picture_key(
         + _as_word(epoch) * _constant(_EPOCH_STEP)
         + _as_word(index) * _constant(_INDEX_STEP)
     )
-    state = (_fold(state, 30)) * _constant(_MULTIPLY_FIRST)
-    state = (_fold(state, 27)) * _constant(_MULTIPLY_SECOND)
+    state = _fold(state, 30) * _constant(_MULTIPLY_FIRST)
+    state = _fold(state, 27) * _constant(_MULTIPLY_SECOND)
     return tf.bitcast(_fold(state, 31), tf.int32)
 
 
 def salted(key: tf.Tensor, number: int) -> tf.Tensor:
     """Another key of the same picture, for the operation or the step `number`.
 
-    `key` is `(..., 2)`; salts may be nested, and their order matters. The stateless generators scramble their seed, so keys need
-    only differ here, not look random.
+    `key` is `(..., 2)`; salts may be nested, and their order matters. The stateless generators scramble their seed, so
+    keys need only differ here, not look random.
     """
     masks = [_mixed(2 * number) % 2**32, _mixed(2 * number + 1) % 2**32]
     words = tf.bitcast(key, tf.uint32)  # unsigned, since only there is overflow defined

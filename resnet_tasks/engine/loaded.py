@@ -9,9 +9,10 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
-from PIL import Image, ImageOps
+from PIL import Image
 
 from resnet_tasks.data import formats
+from resnet_tasks.data.decode import decode_array
 from resnet_tasks.data.examples import LabelMap
 from resnet_tasks.engine.export import LABELS, Servable
 from resnet_tasks.errors import DataError, UsageError
@@ -121,21 +122,16 @@ def _name(picture, number: int) -> str:
 def _encoded(picture) -> tuple[bytes, str | None]:
     """The picture as bytes that the decoder reads, and what is wrong with it, if anything is."""
     try:
-        if isinstance(picture, str | Path | bytes):
+        if isinstance(picture, bytes):
+            return formats.decodable(picture), None
+        if isinstance(picture, str | Path):
             return formats.readable_bytes(picture), None
-        if isinstance(picture, Image.Image):
-            picture = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
-        return _png(picture), None
-    except FileNotFoundError:
-        return b"", "there is no such file"
-    except (OSError, formats.Unreadable) as error:
+        return _png(decode_array(picture)), None
+    except (UsageError, DataError) as error:
         return b"", str(error)
 
 
 def _png(image: np.ndarray) -> bytes:
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        came = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise UsageError(f"expected a path, bytes, a uint8 RGB array (height, width, 3) or a Pillow picture, got {came}")
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG")
+    Image.fromarray(image).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()

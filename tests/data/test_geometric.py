@@ -145,7 +145,7 @@ def windows_of(shape_hw, count, **parameters) -> np.ndarray:
 
 
 def test_windows_lie_inside_and_have_the_areas_and_ratios_asked_for():
-    top, left, height, width = windows_of((480, 640), 2000, scale=(0.1, 0.5), ratio=(0.5, 2.0)).T
+    top, left, height, width = windows_of((480, 640), 1500, scale=(0.1, 0.5), ratio=(0.5, 2.0)).T
     assert top.min() >= 0
     assert left.min() >= 0
     assert (top + height).max() <= 480
@@ -206,7 +206,7 @@ def test_decoding_the_window_only_gives_the_very_same_pixels(photograph, kind):
         fused = geometric.decode_random_resized_crop(data, key, (96, 96), scale=(0.02, 0.4))
         return fused, crop({"image": decode(data)}, key)["image"]
 
-    for fused, plain in tf.data.Dataset.range(25).map(both).as_numpy_iterator():
+    for fused, plain in tf.data.Dataset.range(16).map(both).as_numpy_iterator():
         np.testing.assert_array_equal(fused, plain)
 
 
@@ -248,19 +248,18 @@ MATRICES = {
 def test_warp_is_the_bilinear_map_done_by_hand(name):
     image = RNG.uniform(0, 255, (17, 23, 3)).astype(np.float32)
     warped = geometric.warp(tf.constant(image), MATRICES[name], fill=128.0)
-    np.testing.assert_allclose(warped, warp_by_hand(image, MATRICES[name], 128.0), atol=0.15)  # the matrix is put on a grid
+    expected = warp_by_hand(image, MATRICES[name], 128.0)
+    np.testing.assert_allclose(warped, expected, atol=0.15)  # 0.15, since the matrix is put on a grid
 
 
 @pytest.mark.parametrize("name", MATRICES)
 def test_warp_is_pillows_but_for_the_seam(photograph, name):
     image = photograph[:120, :160]
-    picture = Image.fromarray(image)
-    expected = np.asarray(picture.transform((160, 120), Image.AFFINE, MATRICES[name], Image.BILINEAR, fillcolor=(128,) * 3))
+    how = ((160, 120), Image.AFFINE, MATRICES[name])
+    expected = np.asarray(Image.fromarray(image).transform(*how, Image.BILINEAR, fillcolor=(128, 128, 128)))
     warped = geometric.warp(tf.constant(image, tf.float32), MATRICES[name]).numpy()
-    inside = np.asarray(
-        Image.fromarray(np.full((120, 160), 255, np.uint8)).transform((160, 120), Image.AFFINE, MATRICES[name])
-    )
-    inside = np.pad(inside, 1)  # what is two pixels or more from the seam
+    inside = np.pad(np.asarray(Image.new("L", (160, 120), 255).transform(*how)), 1)
+    # What is two pixels or more from the seam.
     core = np.min([inside[1 + y : 121 + y, 1 + x : 161 + x] for y in (-1, 0, 1) for x in (-1, 0, 1)], axis=0) > 0
     assert core.mean() > 0.6
     assert np.abs(warped - expected)[core].max() < 2.0

@@ -42,7 +42,7 @@ def test_cutmix_moves_the_label_by_exactly_the_pixels_pasted(dtype):
 
 
 def test_cutmix_box_has_the_pictures_aspect_and_the_area_of_beta():
-    """Beta(1, 1) is uniform: boxes inside have E[area] = 1/2; the border cuts a centred-anywhere box of side s to s(1 - s/4)."""
+    """Beta(1, 1) is uniform. A side of length s, its centre anywhere in 0..1, keeps s - s^2 / 4 within the border."""
     heights, widths, areas = [], [], []
     cutmix = tf.function(get_cutmix(1.0))
     for first in range(0, 2400, GROUP):

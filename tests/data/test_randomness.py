@@ -98,7 +98,7 @@ CASES += [pytest.param(group_at, op, id=name) for name, op in MIXES.items()]
 
 @pytest.mark.parametrize(("at", "operation"), CASES)
 def test_one_key_one_picture_in_eager_mode_in_a_graph_and_in_parallel(at, operation):
-    numbers = range(0, COUNT, 4)
+    numbers = range(0, COUNT, 6)
 
     @tf.function(input_signature=[tf.TensorSpec((), tf.int64)])
     def graph(index):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from resnet_tasks.data.examples import LabelMap, Problem, Source, Split
+from resnet_tasks.data.examples import LabelMap, Source, Split
 from resnet_tasks.data.readers import splits
 from resnet_tasks.errors import DataError, UsageError
 
@@ -12,6 +12,7 @@ FORMATS = ("auto", "folder", "csv", "tfds", "digits")
 ON_BAD_IMAGE = ("auto", "skip", "fail")
 # Above this share of unreadable files it is likelier that something went wrong with the whole copy.
 _MOST_BAD = 0.01
+_NAMED = 10  # files in a message; `check` names them all
 
 
 def read_classification(
@@ -63,7 +64,22 @@ def read_classification(
             f"{source.where}: one class only ({source.labels.names[0]!r}); a classifier needs two "
             "or more: a folder for each class, or two values in the label column"
         )
-    return source
+    return replace(source, notes=(*source.notes, *_lacks(source)))
+
+
+def _lacks(source: Source) -> list[str]:
+    """Returns the sentences about what a run will miss: unreadable files, classes without a picture to train on."""
+    notes = []
+    if source.problems:
+        named = "; ".join(f"{problem.file}: {problem.what}" for problem in source.problems[:_NAMED])
+        more = f"; and {len(source.problems) - _NAMED} more" if len(source.problems) > _NAMED else ""
+        notes.append(f"{len(source.problems)} pictures cannot be read and are left out ({named}{more})")
+    if "train" in source.splits:
+        present = set(source.splits["train"].annotations["label"].tolist())
+        absent = [name for label, name in enumerate(source.labels.names) if label not in present]
+        if absent:
+            notes.append(f"classes without a picture in train, which nothing can be learnt of: {', '.join(absent)}")
+    return notes
 
 
 def apply_policy(source: Source, on_bad_image: str) -> None:
@@ -72,8 +88,8 @@ def apply_policy(source: Source, on_bad_image: str) -> None:
     total = bad + sum(len(split) for split in source.splits.values())
     allowed = {"auto": _MOST_BAD * total, "skip": total, "fail": 0}[on_bad_image]
     if bad > allowed:
-        named = "\n".join(f"  {problem.file}: {problem.what}" for problem in source.problems[:10])
-        more = f"\n  and {bad - 10} more" if bad > 10 else ""
+        named = "\n".join(f"  {problem.file}: {problem.what}" for problem in source.problems[:_NAMED])
+        more = f"\n  and {bad - _NAMED} more" if bad > _NAMED else ""
         raise DataError(
             f"{source.where}: {bad} of {total} pictures cannot be read ({bad / total:.1%}; "
             f"{f'at most {_MOST_BAD:.0%} is' if on_bad_image == 'auto' else 'none is'} allowed):\n"

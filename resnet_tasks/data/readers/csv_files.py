@@ -37,6 +37,8 @@ def read(
         UsageError: `images` does not exist.
         DataError: No rows, a column is missing, or an unknown split's name.
     """
+    if not where.is_file():
+        raise DataError(f"{where} is no file; a CSV file was expected")
     if images and not Path(images).is_dir():
         raise UsageError(f"--images {images} does not exist, or is no folder")
     rows, columns = _rows(where)

@@ -1,10 +1,18 @@
 """Sections about what a model was measured to do: one for each folder of `evaluation/`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from resnet_tasks.engine import draw
 from resnet_tasks.engine.report import plots
-from resnet_tasks.engine.report.files import embedded, is_small, number, read_json, read_rows
+from resnet_tasks.engine.report.files import (
+    embedded,
+    is_small,
+    number,
+    read_json,
+    read_rows,
+    read_table,
+)
 from resnet_tasks.engine.report.page import (
     Html,
     duration,
@@ -17,14 +25,12 @@ from resnet_tasks.engine.report.page import (
 )
 
 FIRST = ("test", "val")  # then the others by name
-NO_FRACTIONS = (
-    "loss",
-    "threshold",
-)  # the measures that are no share of 1, though they may lie in 0..1
+NO_FRACTIONS = ("loss", "threshold")  # measures that may lie in 0..1 and are no share of 1
 MOST_CLASSES = 30  # of a confusion matrix that is shown whole
 MOST_PAIRS = 20
 MOST_PICTURES = 24
 PICTURE_SIDE = 200  # pixels
+PLOT_SIDE = 1000
 SMALL = 100  # pixels: a picture below this is shown with its pixels as squares
 TABLE_MISTAKES = 20
 LONG = 30  # letters: of a longer file name only its last part is shown
@@ -33,10 +39,8 @@ LONG = 30  # letters: of a longer file name only its last part is shown
 def folders(run: Path) -> list[Path]:
     """The evaluations of a run, that of the test split first."""
     found = [path for path in (run / "evaluation").glob("[!.]*") if path.is_dir()]
-    return sorted(
-        found,
-        key=lambda path: (FIRST.index(path.name) if path.name in FIRST else len(FIRST), path.name),
-    )
+    place = {name: index for index, name in enumerate(FIRST)}
+    return sorted(found, key=lambda path: (place.get(path.name, len(FIRST)), path.name))
 
 
 def headline(folder: Path) -> tuple[str, str] | None:
@@ -73,67 +77,44 @@ def reliability(folder: Path) -> Html | None:
     bins = read_json(folder / "reliability.json", list)
     if not bins:
         return None
-    note = (
-        "On the dotted line a model is right as often as it says; below it, it is surer than right."
-    )
-    return tag(
-        "div",
-        figure("Reliability", draw.data_uri(plots.svg(plots.reliability(bins))), note),
-        class_="charts",
-    )
+    uri = draw.data_uri(plots.svg(plots.reliability(bins)))
+    note = "On the dotted line it is right as often as it says; below it, surer than right."
+    return tag("div", figure("Reliability", uri, note), class_="charts")
 
 
 def pictures(folder: Path) -> Html | None:
     """Whatever else the task drew."""
     files = sorted(path for path in (folder / "plots").glob("*") if path.suffix in (".png", ".svg"))
-    drawn = [
-        figure(path.stem.replace("_", " "), uri) for path in files if (uri := embedded(path, 1000))
-    ]
+    found = [(path.stem.replace("_", " "), embedded(path, PLOT_SIDE)) for path in files]
+    drawn = [figure(name, uri) for name, uri in found if uri]
     return tag("div", *drawn, class_="charts drawn") if drawn else None
 
 
 def per_class(folder: Path) -> Html | None:
     """per_class.csv."""
-    rows = read_rows(folder / "per_class.csv")
+    columns, *rows = read_table(folder / "per_class.csv") or [[]]
     if not rows:
         return None
-    columns = list(rows[0])
-    shares = {name for name in columns[1:] if _all_fractions([row[name] for row in rows])}
-    cells = [
-        [row[columns[0]], *(_cell(row[name], name in shares) for name in columns[1:])]
-        for row in rows
-    ]
+    shares = [_all_fractions(column) for column in zip(*rows)]
+    cells = ([row[0], *(_cell(*pair) for pair in zip(row[1:], shares[1:]))] for row in rows)
     return _titled("By class", table(columns, cells))
 
 
 def confusion(folder: Path) -> Html | None:
     """confusion.csv: the whole matrix for a few classes, the most confused pairs for many."""
-    rows = read_rows(folder / "confusion.csv")
+    columns, *rows = read_table(folder / "confusion.csv") or [[]]
     if not rows:
         return None
-    names = list(rows[0])[1:]
-    matrix = [
-        (next(iter(row.values())), [int(number(row[name]) or 0) for name in names]) for row in rows
-    ]
+    names = columns[1:]
+    matrix = [(row[0], [int(number(cell) or 0) for cell in row[1:]]) for row in rows]
     if len(names) > MOST_CLASSES:
         return _pairs(names, matrix)
+    head = [tag("th", "truth ↓ answer →"), *(tag("th", name, scope="col") for name in names)]
     body = []
     for truth, counts in matrix:
-        cells = []
-        for name, count in zip(names, counts):
-            share = count / max(1, sum(counts))
-            kind, strength = (
-                ("right", 0.65 * share) if name == truth else ("wrong", min(0.75, 2.5 * share))
-            )
-            hint = f"{truth} → {name}: {count} of {sum(counts)}"
-            cells.append(
-                tag("td", count or "", class_=kind, style=f"--share:{strength:.3f}", title=hint)
-            )
-        body.append(tag("tr", tag("th", truth, scope="row", title=truth), *cells))
-    head = tag(
-        "tr", tag("th", "truth ↓ answer →"), *(tag("th", name, scope="col") for name in names)
-    )
-    whole = tag("table", tag("thead", head), tag("tbody", *body), class_="matrix")
+        cells = (_confused(truth, name, count, sum(counts)) for name, count in zip(names, counts))
+        body += [tag("tr", tag("th", truth, scope="row", title=truth), *cells)]
+    whole = tag("table", tag("thead", tag("tr", *head)), tag("tbody", *body), class_="matrix")
     return _titled("Confusion", tag("div", whole, class_="scroll", tabindex="0"))
 
 
@@ -142,17 +123,15 @@ def mistakes(folder: Path) -> Html | None:
     rows = read_rows(folder / "mistakes.csv")
     if not rows:
         return None
-    files = sorted(
-        (folder / "mistakes").glob("*.png"), key=lambda path: (len(path.stem), path.stem)
-    )
-    drawn = [_mistake(row, path) for row, path in zip(rows, files[:MOST_PICTURES])]
-    note = tag(
-        "p", f"{len(rows):,} stand in mistakes.csv, the most confident first.", class_="note"
-    )
+    files = (folder / "mistakes").glob("*.png")
+    files = sorted(files, key=lambda path: (len(path.stem), path.stem))[:MOST_PICTURES]
+    drawn = [_mistake(row, path) for row, path in zip(rows, files)]
     if any(drawn):
-        return _titled("The most confident mistakes", tag("ul", *drawn, class_="pictures"), note)
-    cells = [list(row.values()) for row in rows[:TABLE_MISTAKES]]
-    return _titled("The most confident mistakes", table(list(rows[0]), cells), note)
+        shown_here = tag("ul", *drawn, class_="pictures")
+    else:
+        shown_here = table(list(rows[0]), (list(row.values()) for row in rows[:TABLE_MISTAKES]))
+    note = f"{len(rows):,} stand in mistakes.csv, the most confident first."
+    return _titled("The most confident mistakes", shown_here, tag("p", note, class_="note"))
 
 
 def tables(folder: Path) -> Html | None:
@@ -172,11 +151,7 @@ def _flat(values: dict, prefix: str = "") -> dict:
     """Values by name, those one dict down too (`tar_at_far 0.001`); tables are left out."""
     flat = {}
     for key, value in values.items():
-        if (
-            isinstance(value, dict)
-            and not prefix
-            and not any(isinstance(inner, (dict, list)) for inner in value.values())
-        ):
+        if isinstance(value, dict) and not prefix:
             flat |= _flat(value, f"{key} ")
         elif not isinstance(value, (dict, list)):
             flat[f"{prefix}{key}"] = value
@@ -184,25 +159,19 @@ def _flat(values: dict, prefix: str = "") -> dict:
 
 
 def _is_fraction(name: str, value) -> bool:
-    return (
-        isinstance(value, float)
-        and 0 <= value <= 1
-        and name not in NO_FRACTIONS
-        and not name.endswith("_loss")
-    )
+    is_named_so = name not in NO_FRACTIONS and not name.endswith("_loss")
+    return is_named_so and isinstance(value, float) and 0 <= value <= 1
 
 
 def _measure(name: str, value) -> Html:
     if name == "seconds" and isinstance(value, (int, float)):
         return tag("data", duration(value), value=repr(value))
-    return (
-        tag("data", f"{value:.2%}", value=repr(value))
-        if _is_fraction(name, value)
-        else shown(value)
-    )
+    if _is_fraction(name, value):
+        return tag("data", f"{value:.2%}", value=repr(value))
+    return shown(value)
 
 
-def _all_fractions(cells: list[str]) -> bool:
+def _all_fractions(cells: Sequence[str]) -> bool:
     """Whether a column holds shares of 1: in 0..1, and not written as whole numbers."""
     values = [number(cell) for cell in cells if cell != ""]
     return bool(values) and all(isinstance(value, float) and 0 <= value <= 1 for value in values)
@@ -213,7 +182,15 @@ def _cell(text: str, is_share: bool) -> Html:
     return fraction(value) if is_share else shown(text if value is None else value)
 
 
-def _pairs(names: list[str], matrix: list[tuple[str, list[int]]]) -> Html:
+def _confused(truth: str, name: str, count: int, of: int) -> Html:
+    """A cell of the matrix; mistakes are few, so their colour is stronger for the same share."""
+    share = count / max(1, of)
+    kind, strength = ("right", 0.65 * share) if name == truth else ("wrong", min(0.75, 2.5 * share))
+    hint = f"{truth} → {name}: {count} of {of}"
+    return tag("td", count or "", class_=kind, style=f"--share:{strength:.3f}", title=hint)
+
+
+def _pairs(names: list[str], matrix: list[tuple[str, list[int]]]) -> Html | None:
     pairs = [
         (count, truth, name, sum(counts))
         for truth, counts in matrix
@@ -221,15 +198,9 @@ def _pairs(names: list[str], matrix: list[tuple[str, list[int]]]) -> Html:
         if count and name != truth
     ]
     worst = sorted(pairs, key=lambda pair: -pair[0])[:MOST_PAIRS]
-    rows = [
-        (f"{truth} → {name}", shown(count), fraction(count / of))
-        for count, truth, name, of in worst
-    ]
-    return (
-        _titled("Most confused", table(("truth → answer", "pictures", "of the truth's"), rows))
-        if rows
-        else None
-    )
+    rows = [(f"{truth} → {name}", shown(n), fraction(n / of)) for n, truth, name, of in worst]
+    columns = ("truth → answer", "pictures", "of the truth's")
+    return _titled("Most confused", table(columns, rows)) if rows else None
 
 
 def _mistake(row: dict, path: Path) -> Html | None:
@@ -237,17 +208,11 @@ def _mistake(row: dict, path: Path) -> Html | None:
     uri, file = embedded(path, PICTURE_SIDE), row.get("file", "")
     if uri is None:
         return None
-    said = (
-        f"{row['truth']} → {row['answer']}"
-        if row.get("truth") is not None and row.get("answer") is not None
-        else ""
-    )
+    said = " → ".join(row[key] for key in ("truth", "answer") if key in row)
     score = number(row.get("score"))
     certain = tag("data", f" {score:.1%}", value=row["score"]) if score is not None else None
     short = file if len(file) <= LONG else file.rsplit("/", 1)[-1]
-    picture = tag(
-        "img", src=uri, alt=f"{file}: {said}", class_="pixels" if is_small(path, SMALL) else None
-    )
-    return tag(
-        "li", picture, tag("b", said), certain, tag("span", short, class_="note", title=file)
-    )
+    looks = "pixels" if is_small(path, SMALL) else None
+    picture = tag("img", src=uri, alt=f"{file}: {said}", class_=looks)
+    name = tag("span", short, class_="note", title=file)
+    return tag("li", picture, tag("b", said), certain, name)

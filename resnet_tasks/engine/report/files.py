@@ -1,6 +1,7 @@
 """Reads the files of a run folder; what is missing or torn is `None` or empty, never an error."""
 
 import csv
+import io
 import json
 import logging
 import math
@@ -35,13 +36,18 @@ def read_json(path: Path, kind: type = dict):
     return value if isinstance(value, kind) else kind()
 
 
+def read_table(path: Path) -> list[list[str]]:
+    """A CSV file's lines, that of the columns' names first, all as long as it; empty if none."""
+    text = read_text(path) or ""
+    lines = [line for line in csv.reader(io.StringIO(text, newline="")) if line]
+    width = len(lines[0]) if lines else 0
+    return [(line + [""] * width)[:width] for line in lines]
+
+
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """A CSV file's rows by column, in order; a row that ends early has "" in the rest."""
-    text = read_text(path)
-    if text is None:
-        return []
-    rows = csv.DictReader(text.splitlines(keepends=True), restval="")
-    return [{key: value for key, value in row.items() if key is not None} for row in rows]
+    """A CSV file's rows by column, in order; empty if there is none."""
+    columns, *lines = read_table(path) or [[]]
+    return [dict(zip(columns, line)) for line in lines]
 
 
 def read_yaml(path: Path) -> dict:
@@ -62,7 +68,7 @@ def embedded(path: Path, side: int) -> str | None:
         if path.suffix == ".svg":
             return draw.data_uri(path.read_bytes())
         with Image.open(path) as picture:
-            picture.load()  # a torn file is no picture
+            pass  # a torn file is no picture
             if path.stat().st_size <= AS_IT_IS:
                 return draw.data_uri(path.read_bytes())
             return draw.data_uri(draw.thumbnail(picture, side), QUALITY)

@@ -106,6 +106,8 @@ def shown(value) -> Html:
     """A number as people read it, in an element that holds the exact value; or text; or a dash."""
     if value is None or value == "":
         return tag("span", "–", class_="quiet")
+    if isinstance(value, list):
+        value = ", ".join(map(str, value))
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return tag("span", value)
     if isinstance(value, int):

@@ -15,6 +15,7 @@ from resnet_tasks.engine.report.files import (
 )
 from resnet_tasks.engine.report.page import (
     Html,
+    breakable,
     duration,
     facts,
     figure,
@@ -40,23 +41,15 @@ def title(run: Path) -> str:
 def summary(run: Path) -> Html:
     """The heading: task, recipe, best metric, pictures, time, hardware, commit."""
     recipe, name, best = read_yaml(run / "recipe.yaml"), title(run), _best_fact(run)
-    known = (
-        tag("b", best) if best else None,
-        _pictures(run),
-        _time(run),
-        _hardware(run),
-        _commit(run),
-    )
+    best = tag("b", best) if best else None
+    known = (best, _pictures(run), _time(run), _hardware(run), _commit(run))
     line = [part for fact in known if fact for part in (" · ", fact)][1:]
     state, below = _state(run, "last"), []
     if run.name != Path(name).stem:
         below += [tag("p", f"run folder {run.name}", class_="note")]
     if state.get("finished") is False:
-        below += [
-            tag(
-                "p", f"This run has not ended: it stands at step {state['step']:,}.", class_="state"
-            )
-        ]
+        said = f"This run has not ended: it stands at step {state['step']:,}."
+        below += [tag("p", said, class_="state")]
     kind = tag("p", recipe.get("task", "run"), class_="kind")
     return tag("header", kind, tag("h1", breakable(name)), tag("p", *line), *below)
 
@@ -70,12 +63,8 @@ def divergence(run: Path) -> Html | None:
     losses = {f"loss: {key}": value for key, value in report.get("losses", {}).items()}
     files = tag("ul", *(tag("li", name) for name in report.get("files", ())))
     pairs = [(key.replace("_", " "), value) for key, value in {**known, **losses}.items()]
-    return section(
-        "The loss was not finite",
-        facts(pairs),
-        folded("Pictures of that batch", files),
-        class_="alarm",
-    )
+    batch = folded("Pictures of that batch", files)
+    return section("The loss was not finite", facts(pairs), batch, class_="alarm")
 
 
 def curves(run: Path) -> Html | None:
@@ -83,18 +72,10 @@ def curves(run: Path) -> Html | None:
     rows = read_rows(run / "metrics.csv")
     series = {name: _points(rows, name) for name in (rows[0] if rows else ())}
     series = {name: points for name, points in series.items() if points}
-    best = _state(run, "best").get("best_epoch")
-    names = list(series)
-    terms = (
-        names[: names.index("lr")] if "lr" in names else [name for name in names if name == "loss"]
-    )
-    losses = [name for name in terms if name not in ("epoch", "step")]
-    if len(losses) == 2 and series[losses[0]] == series[losses[1]]:
-        del losses[1]  # the only term is the loss
-    monitor = _monitor(run, rows)
+    monitor, best = _monitor(run, rows), _state(run, "best").get("best_epoch")
     charts = (
-        ("Loss", [*losses, "val_loss"], None, "number"),
-        (f"Validation: {monitor[4:]}" if monitor else "", [monitor], best, "number"),
+        ("Loss", [*_losses(series), "val_loss"], None, "number"),
+        (f"Validation: {(monitor or '')[4:]}", [monitor], best, "number"),
         ("Learning rate", ["lr"], None, "positive"),
         ("Pictures a second", ["images_per_second"], None, "positive"),
         ("Share of time waiting for data", ["data_wait"], None, "percent"),
@@ -103,8 +84,7 @@ def curves(run: Path) -> Html | None:
         _chart(name, {key: series[key] for key in keys if key in series}, mark, form)
         for name, keys, mark, form in charts
     ]
-    drawn = [chart for chart in drawn if chart]
-    if not drawn:
+    if not any(drawn):
         return None
     return section("Training", tag("div", *drawn, class_="charts"), _epochs(rows))
 
@@ -130,24 +110,9 @@ def data(run: Path) -> Html | None:
     pairs += [("classes", classes)] if classes else []
     pairs += [(f"pictures in {name}", count) for name, count in dataset.get("splits", {}).items()]
     pairs += [("files left out", len(problems))] if problems else []
-    listed = [
-        tag("li", tag("b", problem.get("file", "")), ": ", problem.get("what", ""))
-        for problem in problems[:MOST_PROBLEMS]
-    ]
-    listed += (
-        [tag("li", f"and {len(problems) - MOST_PROBLEMS} more, in dataset.json")]
-        if len(problems) > MOST_PROBLEMS
-        else []
-    )
     notes = [tag("li", note) for note in dataset.get("notes", ())]
-    return section(
-        "Data",
-        facts(pairs),
-        tag("ul", *notes) if notes else None,
-        folded(f"{len(problems)} files that could not be used", tag("ul", *listed))
-        if listed
-        else None,
-    )
+    told = tag("ul", *notes) if notes else None
+    return section("Data", facts(pairs), told, _problems(problems) if problems else None)
 
 
 def recipe(run: Path) -> Html | None:
@@ -167,11 +132,7 @@ def environment(run: Path) -> Html | None:
     pairs = []
     for key, value in read_json(run / "environment.json").items():
         pairs += value.items() if isinstance(value, dict) else [(key.replace("_", " "), value)]
-    told = [
-        (name, ", ".join(map(str, value)) if isinstance(value, list) else value)
-        for name, value in pairs
-    ]
-    return section("Environment", facts(told)) if told else None
+    return section("Environment", facts(pairs)) if pairs else None
 
 
 def _best_fact(run: Path) -> str | None:
@@ -180,11 +141,9 @@ def _best_fact(run: Path) -> str | None:
         if found := headline(folder):
             return f"{found[0]} {found[1]} on {folder.name}"
     monitor, best = _monitor(run, read_rows(run / "metrics.csv")), _state(run, "best")
-    return (
-        f"{monitor} {best['best']:.4f} in epoch {best['best_epoch']}"
-        if monitor and best.get("best") is not None
-        else None
-    )
+    if monitor is None or best.get("best") is None:
+        return None
+    return f"{monitor} {best['best']:.4f} in epoch {best['best_epoch']}"
 
 
 def _pictures(run: Path) -> str | None:
@@ -196,20 +155,16 @@ def _pictures(run: Path) -> str | None:
 def _time(run: Path) -> str | None:
     last = (read_rows(run / "metrics.csv") or [{}])[-1]
     seconds = number(last.get("seconds"))
-    return (
-        f"{last['epoch']} epoch{'s' * (last['epoch'] != '1')} in {duration(seconds)}"
-        if seconds is not None
-        else None
-    )
+    if seconds is None:
+        return None
+    return f"{last['epoch']} epoch{'s' * (last['epoch'] != '1')} in {duration(seconds)}"
 
 
 def _hardware(run: Path) -> str | None:
     known = read_json(run / "environment.json")
     cores = f"{known['cores']} core{'s' * (known['cores'] != 1)}" if known.get("cores") else None
-    devices = known.get("devices") if isinstance(known.get("devices"), list) else []
-    return (
-        ", ".join(str(part) for part in (*devices, known.get("processor"), cores) if part) or None
-    )
+    parts = (*known.get("devices", ()), known.get("processor"), cores)
+    return ", ".join(str(part) for part in parts if part) or None
 
 
 def _commit(run: Path) -> str | None:
@@ -228,15 +183,21 @@ def _monitor(run: Path, rows: list[dict]) -> str | None:
 
     Where no checkpoint tells, the first that was measured.
     """
-    names = [
-        name
-        for name in (rows[0] if rows else ())
-        if name.startswith("val_") and _points(rows, name)
-    ]
+    names = [name for name in (rows[0] if rows else ()) if name.startswith("val_")]
+    names = [name for name in names if _points(rows, name)]
     state = _state(run, "best")
     best = [row for row in rows if number(row.get("epoch")) == state.get("best_epoch")]
     decided = [name for name in names for row in best if number(row[name]) == state.get("best")]
     return next(iter(decided + names), None)
+
+
+def _losses(series: dict) -> list[str]:
+    """The loss and its terms: metrics.csv has them before the learning rate."""
+    names = list(series)
+    before = names[: names.index("lr")] if "lr" in names else ["loss"] * ("loss" in names)
+    losses = [name for name in before if name not in ("epoch", "step")]
+    alone = len(losses) == 2 and series[losses[0]] == series[losses[1]]
+    return losses[:1] if alone else losses
 
 
 def _points(rows: list[dict], name: str) -> list[tuple[float, float]]:
@@ -248,20 +209,27 @@ def _chart(name: str, series: dict, best: float | None, form: str) -> Html | Non
     if not series:
         return None
     last = ", ".join(f"{key} {points[-1][1]:.4g}" for key, points in series.items())
-    return figure(
-        name, draw.data_uri(plots.svg(plots.curves(series, best, form))), f"at the end: {last}"
-    )
+    uri = draw.data_uri(plots.svg(plots.curves(series, best, form)))
+    return figure(name, uri, f"at the end: {last}")
+
+
+def _problems(problems: list[dict]) -> Html:
+    listed = [
+        tag("li", tag("b", problem.get("file", "")), ": ", problem.get("what", ""))
+        for problem in problems[:MOST_PROBLEMS]
+    ]
+    if len(problems) > MOST_PROBLEMS:
+        listed += [tag("li", f"and {len(problems) - MOST_PROBLEMS} more, in dataset.json")]
+    return folded(f"Files that were left out: {len(problems):,}", tag("ul", *listed))
 
 
 def _epochs(rows: list[dict]) -> Html:
     kept = rows[-MOST_EPOCHS:]
-    cells = (
-        [value if number(value) is None else shown(number(value)) for value in row.values()]
-        for row in kept
-    )
-    what = (
-        "Every epoch's numbers"
-        if len(kept) == len(rows)
-        else f"Numbers of the last {MOST_EPOCHS} epochs"
-    )
-    return folded(what, table(list(rows[0]), cells))
+    which = "every epoch" if len(kept) == len(rows) else f"the last {MOST_EPOCHS} epochs"
+    cells = ([_number_or_text(value) for value in row.values()] for row in kept)
+    return folded(f"The numbers of {which}", table(list(rows[0]), cells))
+
+
+def _number_or_text(cell: str) -> Html:
+    value = number(cell)
+    return shown(cell if value is None else value)
