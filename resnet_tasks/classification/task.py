@@ -1,6 +1,7 @@
 """Classification for the engine: batches, the network, its measures and its files."""
 
 import csv
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -83,7 +84,7 @@ class Classification(Task):
 
     name = "classify"
     monitor = Monitor("top1", "max")
-    details = ("confusion", "mistakes")
+    details = ("confusion", "mistakes", "reliability")
 
     def __init__(self, source: Source, settings: ClassificationSettings):
         self.source, self.settings = source, settings
@@ -136,7 +137,8 @@ class Classification(Task):
         return measure(pairs, self.labels.names)
 
     def findings(self, measured: dict, folder: Path) -> None:
-        """per_class.csv, confusion.csv and mistakes.csv (file, truth, answer, score; most confident first)."""
+        """per_class.csv, confusion.csv, reliability.json and mistakes.csv (file, truth, answer, score; most confident first)."""
+        (folder / "reliability.json").write_text(json.dumps(measured["reliability"]))
         names, ids = self.labels.names, self.source.splits[measured["split"]].ids
         columns = ("class", "precision", "recall", "f1", "images")
         _write_csv(folder / "per_class.csv", columns, ([name, *row.values()] for name, row in measured["per_class"].items()))

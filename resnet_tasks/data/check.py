@@ -149,7 +149,7 @@ def _classes(source: Source) -> Iterator[Finding]:
         ]
         if missing:
             level = "error" if split == "train" else "warning"
-            yield Finding(level, f"{len(missing)} classes have no picture in {split}: {_listed(missing)}")
+            yield Finding(level, f"no picture in {split} of {len(missing)} of the classes: {_listed(missing)}")
     for split, lack in (("train", "nothing can be trained"), ("val", "no state can be chosen as the best")):
         if split not in source.splits:
             yield Finding("note", f"there is no split {split!r}: {lack}")
@@ -159,7 +159,7 @@ def _classes(source: Source) -> Iterator[Finding]:
     names = source.labels.names
     few = [f"{names[label]} ({counts[label]})" for label in np.flatnonzero((counts > 0) & (counts < _FEW))]
     if few:
-        yield Finding("warning", f"{len(few)} classes have fewer than {_FEW} pictures in train: {_listed(few)}")
+        yield Finding("warning", f"fewer than {_FEW} pictures in train of {len(few)} of the classes: {_listed(few)}")
     present = counts[counts > 0]
     if present.max() > _IMBALANCE * present.min():
         large, small = int(counts.argmax()), int(np.where(counts > 0, counts, counts.max()).argmin())
@@ -188,7 +188,7 @@ def _sizes(pictures: list[_Picture]) -> Iterator[Finding]:
     ):
         files = tuple(f"{pictures[place].file} ({sizes[place][0]}x{sizes[place][1]})" for place in np.flatnonzero(odd))
         if files:
-            yield Finding("warning", f"{len(files)} pictures of odd size: {what}", files)
+            yield Finding("warning", f"odd sizes, {what}: {len(files)}", files)
 
 
 def _duplicates(source: Source, pictures: list[_Picture]) -> tuple[list[Finding], tuple]:
@@ -205,7 +205,7 @@ def _duplicates(source: Source, pictures: list[_Picture]) -> tuple[list[Finding]
     )
     findings = []
     for level, groups, what in (
-        ("error", leaked, "the same picture is in train and in another split: its score there says nothing"),
+        ("error", leaked, "the same picture is in train and in another split, where its score says nothing"),
         ("warning", held, "the same picture is in val and in test"),
         ("warning", torn, "the same picture has different classes"),
         ("warning", near_across, f"{nearly} is in different splits"),
@@ -214,7 +214,7 @@ def _duplicates(source: Source, pictures: list[_Picture]) -> tuple[list[Finding]
     ):
         if groups:
             files = tuple(" = ".join(_called(source, pictures[place]) for place in group) for group in groups)
-            findings.append(Finding(level, f"{len(groups)} times {what}", files))
+            findings.append(Finding(level, f"{what}: {len(groups)} times", files))
     shown = (leaked + torn + near_across + same + alike)[:_SHOWN_GROUPS]
     samples = tuple(
         tuple((_called(source, pictures[place]), pictures[place].taken.miniature) for place in group[:_SHOWN_OF_GROUP])

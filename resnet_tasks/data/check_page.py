@@ -55,7 +55,7 @@ def html(report: "Report") -> str:
 def _verdict(report: "Report") -> str:
     levels = [finding.level for finding in report.findings]
     pictures = sum(sum(counts.values()) for counts in report.counts.values())
-    return f"{pictures} pictures, {levels.count('error')} errors, {levels.count('warning')} warnings"
+    return f"pictures: {pictures}, errors: {levels.count('error')}, warnings: {levels.count('warning')}"
 
 
 def _rows(report: "Report") -> list[list[str]]:

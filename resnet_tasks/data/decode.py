@@ -215,12 +215,13 @@ def orientation(jpeg: tf.Tensor) -> tf.Tensor:
 
     at, head = tf.while_loop(passes_by, following, (2, segment(2)), maximum_iterations=64)
     is_found = is_application(head)
-    return tf.cond(is_found, lambda: _tiff_orientation(tf.strings.substr(jpeg, at + 10, 1 << 16)), lambda: 1)
+    body = tf.strings.substr(jpeg, tf.minimum(at + 10, size), 1 << 16)
+    return tf.cond(is_found, lambda: _tiff_orientation(body), lambda: 1)
 
 
 def _tiff_orientation(tiff: tf.Tensor) -> tf.Tensor:
     """Returns tag 274 of the first directory of a TIFF (Exif's body), 1 where it is missing or not in 1..8."""
-    block = tf.cast(tf.io.decode_raw(tf.strings.substr(tiff, 0, 1 << 16), tf.uint8), tf.int64)
+    block = tf.cast(tf.io.decode_raw(tiff, tf.uint8), tf.int64)
     block = tf.pad(block, [[0, 16]])
     size = tf.size(block, tf.int64)
     little = block[0] == ord("I")

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 NEAR_BITS = 7
-NEAR_LEVELS = 8
+NEAR_LEVELS = 10
 _MINIATURE = 16
 # Two hashes at most 7 bits apart differ by one bit at most in one of 4 bands of 16 bits.
 _BANDS = 4

@@ -21,8 +21,8 @@ Example = dict[str, tf.Tensor]
 Operation = Callable[[Example, tf.Tensor], Example]
 
 _CROP_ATTEMPTS = 10
+_HALF = 0.50027183  # more than a half, by what no product of levels and short decimals falls upon
 _COLOR_REACH = 2  # columns: colour is stored at half the width, and upsampled from two samples
-_WARP_GRID = (65536.0, 65536.0, 4096.0, 65536.0, 65536.0, 4096.0, 1.0, 1.0)  # of slopes, and of pixels
 
 
 def resize(image: tf.Tensor, size_hw: tuple[int, int]) -> tf.Tensor:
@@ -40,7 +40,7 @@ def as_pixels(image: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     between graphs and eager mode.
     """
     if dtype.is_integer:
-        image = tf.floor(image + (0.5 + 2.0**-12))
+        image = tf.floor(image + _HALF)
     return tf.cast(tf.clip_by_value(image, 0.0, 255.0), dtype)
 
 
@@ -52,10 +52,8 @@ def warp(image: tf.Tensor, matrix: list[tf.Tensor | float], fill: float = 128.0)
     """
     a, b, c, d, e, f = (tf.convert_to_tensor(value, tf.float32) for value in matrix)
     # TensorFlow counts from the centre of the first pixel.
-    c, f = c + (a + b - 1.0) / 2.0, f + (d + e - 1.0) / 2.0
+    c, f = c + 0.5 * (a + b - 1.0), f + 0.5 * (d + e - 1.0)
     transform = tf.stack([a, b, c, d, e, f, 0.0, 0.0])
-    # Arithmetic differs in the last bit between graphs and eager mode; on a grid it differs no more.
-    transform = tf.round(transform * _WARP_GRID) / _WARP_GRID
     warped = tf.raw_ops.ImageProjectiveTransformV3(
         images=image[None],
         transforms=transform[None],
@@ -137,7 +135,7 @@ def resized_crop_window(
     rows, columns = tf.unstack(tf.cast(shape_hw, tf.float32))
     height = tf.maximum(tf.minimum(rows, tf.round(columns / ratio[0])), 1.0)
     width = tf.maximum(tf.minimum(columns, tf.round(rows * ratio[1])), 1.0)
-    middle = tf.stack([(rows - height) // 2.0, (columns - width) // 2.0, height, width])
+    middle = tf.stack([0.5 * (rows - height), 0.5 * (columns - width), height, width])
     return tf.where(fits, window, tf.cast(middle, tf.int32))
 
 
@@ -198,7 +196,7 @@ def resize_center_crop(image: tf.Tensor, size_hw: tuple[int, int], crop_fraction
     size = tf.constant(size_hw, tf.float32)
     shape = tf.cast(tf.shape(image)[:2], tf.float32)
     covering = tf.round(shape * tf.reduce_max(size / crop_fraction / shape))
-    offset = tf.floor((covering - size) / 2.0)
+    offset = tf.floor(0.5 * (covering - size))
     window = tf.raw_ops.ScaleAndTranslate(
         images=image[None],
         size=tf.constant(size_hw, tf.int32),

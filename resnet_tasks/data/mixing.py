@@ -1,10 +1,10 @@
 """Mixup and cutmix, within groups of consecutive pictures of an epoch.
 
-An operation is `get_x(parameters) -> fn(group, keys) -> group`: `group` holds `image` `(G, height, width, 3)` RGB 0..255
-(uint8 or float32, kept), `label` `(G, classes)` float32 and, if there, `weight` `(G,)`; `keys` is `(G, 2)`, one key a
-picture. G is static. Every picture is mixed with the one before it in its group. What happens to it depends on its key
-and on its group, which is cut from the epoch's order; so it does not depend on batches or replicas, as long as G divides
-every replica's batch. A picture of weight 0 (it could not be read) stays so, and is not mixed into another.
+An operation is `get_x(parameters) -> fn(group, keys) -> group`: `group` holds `image` `(G, height, width, 3)` RGB
+0..255 (uint8 or float32, kept), `label` `(G, classes)` float32 and, if there, `weight` `(G,)`; `keys` is `(G, 2)`, one
+key a picture. G is static. Every picture is mixed with the one before it in its group. What happens to it depends on
+its key and on its group, which is cut from the epoch's order; so it does not depend on batches or replicas, as long as
+G divides every replica's batch. A picture of weight 0 (it could not be read) stays so, and is not mixed into another.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _mix(
     share: tf.Tensor | None = None,
     box: tuple[tf.Tensor, tf.Tensor] | None = None,
 ) -> Group:
-    """Blends in `share` `(G,)` of the partners, and pastes their `box`: which rows `(G, height)`, columns `(G, width)`."""
+    """Blends in `share` `(G,)` of the partners, and pastes their `box`: rows `(G, height)`, columns `(G, width)`."""
     image = group["image"]
     weighted = "weight" in group
     if weighted:
@@ -119,7 +119,7 @@ def _boxes(keys: tf.Tensor, alpha: float, image: tf.Tensor) -> tuple[tf.Tensor, 
     area = _each(keys, lambda key: _beta(salted(key, 0), alpha))
     centre = _each(keys, lambda key: uniform(salted(key, 1), [2]))
     size = tf.cast(tf.shape(image)[1:3], tf.float32)
-    half = size * tf.sqrt(area)[:, None] / 2.0  # (G, 2), height and width
+    half = 0.5 * size * tf.sqrt(area)[:, None]  # (G, 2), height and width
     low, high = tf.round(centre * size - half), tf.round(centre * size + half)
     row, column = tf.range(size[0]), tf.range(size[1])
     return (

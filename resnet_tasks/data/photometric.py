@@ -23,11 +23,11 @@ _LUMA = (0.299, 0.587, 0.114)  # ITU-R 601, as Pillow's conversion to grey
 
 
 def get_rand_augment(layers: int = 2, magnitude: float = 9) -> Operation:
-    """`layers` times one of 14 operations, each drawn for each picture (Cubuk et al. 2019, arXiv 1909.13719, section 3).
+    """`layers` times one of 14 operations, drawn for each picture (Cubuk et al. 2019, arXiv 1909.13719, section 3).
 
-    `magnitude`, 0..10, scales the ranges of AutoAugment (Cubuk et al. 2018, arXiv 1805.09501, table 6) from no change to
-    the most; autocontrast and equalize have none. Posterize goes down to 4 bits. Where an operation has a direction its
-    sign is drawn. Pixels that come from outside are grey. A float picture is rounded to whole levels.
+    `magnitude`, 0..10, scales the ranges of AutoAugment (Cubuk et al. 2018, arXiv 1805.09501, table 6) from no change
+    to the most; autocontrast and equalize have none. Posterize goes down to 4 bits. Where an operation has a direction
+    its sign is drawn. Pixels that come from outside are grey. A float picture is rounded to whole levels.
 
     Raises:
         ValueError: The magnitude is not in 0..10.
@@ -126,7 +126,7 @@ def distortions(level: float) -> dict[str, Distortion]:
 
 def rotate(image: tf.Tensor, radians: tf.Tensor | float) -> tf.Tensor:
     """About the picture's centre, counterclockwise as one sees it."""
-    middle_y, middle_x = tf.unstack(tf.cast(tf.shape(image)[:2], tf.float32) / 2.0)
+    middle_y, middle_x = tf.unstack(0.5 * tf.cast(tf.shape(image)[:2], tf.float32))
     radians = tf.cast(radians, tf.float32)
     cosine, sine = tf.cos(radians), tf.sin(radians)
     from_x = middle_x - cosine * middle_x + sine * middle_y

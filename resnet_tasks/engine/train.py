@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from resnet_tasks.engine import logs
 from resnet_tasks.engine.checkpoints import Checkpoints, Progress
+from resnet_tasks.engine.draw import grid
 from resnet_tasks.engine.evaluate import Evaluator, distributed
 from resnet_tasks.engine.optimizers import make_optimizer
 from resnet_tasks.engine.run_folder import RunFolder
@@ -30,6 +31,7 @@ from resnet_tasks.task import Task
 logger = logging.getLogger("resnet_tasks")
 
 MOST_ROLLBACKS = 3
+PICTURED = 32  # pictures of a batch that training_batch.png shows
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16", "float64": "float64"}
 
 
@@ -67,6 +69,7 @@ class Trainer:
             DivergedError: A loss was not finite; nan_report.json says where.
         """
         self._announce()
+        self._picture()
         self.records = logs.Records(self.folder.path, self.progress.step)
         self._meter, self._saved = logs.Meter(), time.monotonic()
         self._started = time.monotonic() - self.progress.seconds
@@ -216,6 +219,11 @@ class Trainer:
             part.replace(self.folder.path / "model.keras")
         self.progress = last
         self.checkpoints.finish(last)
+
+    def _picture(self) -> None:
+        """training_batch.png: the first pictures as the network sees them."""
+        for images, _ in self.batches.stream(self.progress.step).take(1):
+            grid(images.numpy()[:PICTURED], columns=8).save(self.folder.path / "training_batch.png")
 
     def _announce(self) -> None:
         """The derived truths first."""

@@ -106,8 +106,8 @@ def test_two_layers_are_one_after_the_other(photograph):
         key = picture_key(2, 0, index)
         return one(image, key)["image"], two(image, key)["image"]
 
-    pairs = list(tf.data.Dataset.range(60).map(both).as_numpy_iterator())
-    assert sum(not np.array_equal(first, second) for first, second in pairs) > 45
+    pairs = list(tf.data.Dataset.range(30).map(both).as_numpy_iterator())
+    assert sum(not np.array_equal(first, second) for first, second in pairs) > 22
     none = photometric.get_rand_augment(0, 9)(image, picture_key(2, 0, 0))
     np.testing.assert_array_equal(none["image"], image["image"])
 

@@ -73,7 +73,7 @@ def _lacks(source: Source) -> list[str]:
     if source.problems:
         named = "; ".join(f"{problem.file}: {problem.what}" for problem in source.problems[:_NAMED])
         more = f"; and {len(source.problems) - _NAMED} more" if len(source.problems) > _NAMED else ""
-        notes.append(f"{len(source.problems)} pictures cannot be read and are left out ({named}{more})")
+        notes.append(f"cannot be read and left out: {len(source.problems)} ({named}{more})")
     if "train" in source.splits:
         present = set(source.splits["train"].annotations["label"].tolist())
         absent = [name for label, name in enumerate(source.labels.names) if label not in present]

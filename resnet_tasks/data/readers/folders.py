@@ -72,10 +72,10 @@ def _source(
     notes = [f"a folder a class: {len(files)} pictures of {len(labels)} classes"]
     if others:
         named = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
-        notes.append(f"{len(others)} files without a picture's suffix are left out ({named})")
+        notes.append(f"left out, without a picture's suffix: {len(others)} ({named})")
     if files[0].split:
         sides = [file.split for file in files]
-        notes.append("its own split folders: " + ", ".join(dict.fromkeys(sides)))
+        notes.append("its own split folders: " + ", ".join(name for name in splits.NAMES if name in sides))
     else:
         # Unreadable files take part in the split: one that is repaired moves no other.
         groups = splits.grouped(whole.ids, group) if group else None

@@ -8,7 +8,7 @@ import numpy as np
 
 from resnet_tasks.data.examples import LabelMap, Source, Split
 from resnet_tasks.data.readers import splits
-from resnet_tasks.errors import DataError
+from resnet_tasks.errors import DataError, nearest
 
 
 def read(
@@ -58,8 +58,9 @@ def _builder(where: str, data_dir: str | None):
     name = where.removeprefix("tfds:")
     try:
         builder = tensorflow_datasets.builder(name, data_dir=data_dir)
-    except tensorflow_datasets.core.registered.DatasetNotFoundError as error:
-        raise DataError(f"{where}: {str(error).strip().splitlines()[0]}") from None
+    except tensorflow_datasets.core.registered.DatasetNotFoundError:
+        alike = nearest(name, tensorflow_datasets.list_builders(with_community_datasets=False))
+        raise DataError(f"{where}: TensorFlow Datasets has no {name!r}{alike}") from None
     except (ValueError, AssertionError) as error:  # an unknown configuration or version
         raise DataError(f"{where}: {error}") from None
     if not builder.info.splits:

@@ -68,7 +68,7 @@ def embedded(path: Path, side: int) -> str | None:
         if path.suffix == ".svg":
             return draw.data_uri(path.read_bytes())
         with Image.open(path) as picture:
-            pass  # a torn file is no picture
+            picture.load()  # a torn file is no picture
             if path.stat().st_size <= AS_IT_IS:
                 return draw.data_uri(path.read_bytes())
             return draw.data_uri(draw.thumbnail(picture, side), QUALITY)
