@@ -47,3 +47,43 @@ def data_root() -> Path:
     if not root.is_dir():
         pytest.skip(f"needs real data, and there is no {root}; RESNET_TASKS_DATA names the folder")
     return root
+
+
+sys.path.append(str(Path(__file__).parent / "support"))  # tiny_backbone, by that name in recipes as well
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory) -> Path:
+    """A finished run on the embedded digits with a tiny network, averaged weights and a resizing evaluation.
+
+    Shared by all tests: copy it to change it.
+    """
+    import resnet_tasks
+
+    changes = {
+        "model.backbone": "tiny_backbone:backbone",
+        "model.image_size": [10, 12],
+        "model.crop_fraction": 0.9,
+        "model.dropout": 0.1,
+        "train.epochs": 5,
+        "train.ema": 0.9,
+        "augment.pad_crop": 1,
+    }
+    run = tmp_path_factory.mktemp("digits") / "run"
+    return resnet_tasks.train("classify", "quickstart/classify_digits", run=run, set=changes)
+
+
+@pytest.fixture(scope="session")
+def digits_model(digits_run):
+    """The shared run's model, opened."""
+    import resnet_tasks
+
+    return resnet_tasks.load(digits_run)
+
+
+@pytest.fixture(scope="session")
+def digits_artefact(digits_run) -> Path:
+    """The shared run's SavedModel."""
+    import resnet_tasks
+
+    return resnet_tasks.export(digits_run)

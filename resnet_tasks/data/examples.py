@@ -169,11 +169,12 @@ class Split:
         """Returns the bytes of one picture as the decoder takes them."""
         if self.encoded is not None:
             return self.encoded[index]
+        path = (self.paths or ())[index]
         if index in self.by_pillow:
             from resnet_tasks.data import formats
 
-            return formats.readable_bytes(self.paths[index])
-        return Path(self.paths[index]).read_bytes()
+            return formats.readable_bytes(path)
+        return Path(path).read_bytes()
 
     def table(self) -> tf.Tensor:
         """Returns a string tensor `(pictures,)` for `fetch`: the paths, or the encoded pictures."""
@@ -183,7 +184,7 @@ class Split:
             return tf.constant(list(self.encoded), tf.string, (len(self),))
         entries = [
             (_BY_PILLOW if place in self.by_pillow else b"") + path.encode()
-            for place, path in enumerate(self.paths)
+            for place, path in enumerate(self.paths or ())
         ]
         return tf.constant(entries, tf.string, (len(entries),))
 

@@ -74,7 +74,7 @@ def fingerprint(root):
     ("level", "what", "files"),
     [
         ("error", "2 of 82 pictures cannot be read (2.4%)", ["train/cat/cut.png", "train/cat/damaged.png"]),
-        ("error", "train and in another split, where its score says nothing: 2 times", ["cat/0.png", "saved_again.bmp"]),
+        ("error", "train and in another split, where its score says nothing: 2 times", ["cat/0.png", "again.bmp"]),
         ("warning", "the same picture has different classes: 1 times", ["train/dog/two_classes.png (train, dog)"]),
         ("warning", "the same picture stands twice in one split: 2 times", ["twice.png", "two_classes.png"]),
         ("warning", "is in different splits: 1 times", ["dog/4.png (train, dog) = val/dog/nearly.jpg (val, dog)"]),

@@ -122,8 +122,8 @@ def test_exif_behind_another_segment_and_cut_exif():
     assert decode.orientation(tf.constant(behind)) == 6
     compiled = tf.function(decode.orientation, input_signature=[tf.TensorSpec((), tf.string)])
     found = [int(compiled(tf.constant(plain[:2] + segment[:length]))) for length in range(len(segment))]
-    # No cut makes it fail.  Four bytes into the segment stand 6 of name, 8 of header, 2 of count, 12 of the first entry,
-    # and the number is the 8 bytes of the second entry's head and 2 of its own.
+    # No cut makes it fail.  Four bytes into the segment stand 6 of name, 8 of header, 2 of count, 12 of the first
+    # entry, 8 of the second entry's head and 2 of its number.
     assert found == [6 if length >= 4 + 6 + 8 + 2 + 12 + 10 else 1 for length in range(len(segment))]
     far = body[:10] + struct.pack(">I", 4_000_000_000) + body[14:]  # a directory beyond the end
     assert decode.orientation(tf.constant(plain[:2] + segment[:4] + far + plain[2:])) == 1

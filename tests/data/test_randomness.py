@@ -13,7 +13,7 @@ OPERATIONS = {
     "pad_crop": geometric.get_pad_crop((16, 16), 3),
     "random_resized_crop": geometric.get_random_resized_crop((16, 16)),
     "resize_center_crop": geometric.get_resize_center_crop((12, 12), 0.8),
-    "rand_augment": photometric.get_rand_augment(2, 9),
+    "rand_augment": photometric.get_rand_augment(1, 9),
     "color_jitter": photometric.get_color_jitter(0.4),
     "random_erasing": photometric.get_random_erasing(0.5),
 }

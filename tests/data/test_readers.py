@@ -300,7 +300,8 @@ def test_tfds_as_it_lies_prepared(data_root):
 
 
 @pytest.mark.parametrize(
-    ("where", "said"), [("tfds:cifar10", "tfds build cifar10 --data_dir"), ("tfds:cifar1O", "no 'cifar1O'; did you mean 'cifar10'")]
+    ("where", "said"),
+    [("tfds:cifar10", "tfds build cifar10 --data_dir"), ("tfds:cifar1O", "no 'cifar1O'; did you mean 'cifar10'")],
 )
 def test_tfds_that_is_not_there(tmp_path, where, said):
     with pytest.raises(DataError, match=said):

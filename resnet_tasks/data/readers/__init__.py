@@ -1,5 +1,6 @@
 """Readers: from what the user names to a `Source`."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -45,17 +46,13 @@ def read_classification(
     """
     if on_bad_image not in ON_BAD_IMAGE:
         raise UsageError(f"on_bad_image: {', '.join(ON_BAD_IMAGE)} expected, not {on_bad_image!r}")
-    arguments = {
-        "data_format": data_format,
-        "images": images,
-        "data_dir": data_dir,
-        "split_seed": split_seed,
-        "group": group,
-    }
+    read = functools.partial(
+        _read, data_format=data_format, images=images, data_dir=data_dir, split_seed=split_seed, group=group
+    )
     if isinstance(where, Mapping):
-        source = _joined({name: _read(str(part), **arguments) for name, part in where.items()})
+        source = _joined({name: read(str(part)) for name, part in where.items()})
     else:
-        source = _read(str(where), **arguments)
+        source = read(str(where))
     apply_policy(source, on_bad_image)
     if not any(len(split) for split in source.splits.values()):
         raise DataError(f"{source.where}: no picture found")

@@ -2,7 +2,7 @@
 
 import os
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,7 +74,7 @@ def _source(
         named = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
         notes.append(f"left out, without a picture's suffix: {len(others)} ({named})")
     if files[0].split:
-        sides = [file.split for file in files]
+        sides: Sequence[str | None] = [file.split for file in files]
         notes.append("its own split folders: " + ", ".join(name for name in splits.NAMES if name in sides))
     else:
         # Unreadable files take part in the split: one that is repaired moves no other.

@@ -89,8 +89,8 @@ def join(name: str, parts: Sequence[Split]) -> Split:
     return Split(
         name=name,
         ids=tuple(itertools.chain(*(part.ids for part in parts))),
-        paths=parts[0].paths and tuple(itertools.chain(*(part.paths for part in parts))),
-        encoded=parts[0].encoded and tuple(itertools.chain(*(part.encoded for part in parts))),
+        paths=parts[0].paths and tuple(itertools.chain(*(part.paths or () for part in parts))),
+        encoded=parts[0].encoded and tuple(itertools.chain(*(part.encoded or () for part in parts))),
         annotations={
             key: np.concatenate([part.annotations[key] for part in parts])
             for key in parts[0].annotations
@@ -103,7 +103,7 @@ def join(name: str, parts: Sequence[Split]) -> Split:
     )
 
 
-def only(sides: Sequence[str], places: Iterable[int]) -> list[str | None]:
+def only(sides: Sequence[str | None], places: Iterable[int]) -> list[str | None]:
     """Returns `sides` with None everywhere but at `places`."""
     kept = set(places)
     return [side if place in kept else None for place, side in enumerate(sides)]

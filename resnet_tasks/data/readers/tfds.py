@@ -76,7 +76,7 @@ def _features(where: str, info) -> tuple[str, str]:
     """Returns the keys of the picture and of its class."""
     from tensorflow_datasets import features
 
-    keys = info.supervised_keys or ()
+    keys: tuple = info.supervised_keys or ()
     if len(keys) == 2 and all(isinstance(key, str) for key in keys):
         image, label = keys
     else:

@@ -1,0 +1,68 @@
+"""Keeps the small files of a run's figures, and writes the table of README.md from those that are kept.
+
+    python pipelines/write_table.py keep RUN      # into results/<recipe>/, then the table
+    python pipelines/write_table.py               # the table alone
+"""
+
+import csv
+import json
+import re
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+RESULTS, README = HERE / "results", HERE / "README.md"
+BEGIN, END = "<!-- table: written by write_table.py -->", "<!-- end of table -->"
+COLUMNS = ("recipe", "model", "data", "epochs", "number", "hardware", "training time", "commit")
+
+
+def keep(run: Path) -> Path:
+    """Copies a finished run's metrics, recipe, hardware and time; no weights, no path of the machine it ran on."""
+    recipe = (run / "recipe.yaml").read_text()
+    recipe = re.sub(r"^(  (?:data_dir|images): ).*$", r"\1null", recipe, flags=re.MULTILINE)
+    state = json.loads(max((run / "checkpoints").glob("*/state.json")).read_text())
+    if not state["finished"]:
+        raise SystemExit(f"{run} is not finished")
+    environment = json.loads((run / "environment.json").read_text())
+    name = re.search(r"(?:train) (\S+/\S+)", (run / "command.txt").read_text())
+    if name is None:
+        raise SystemExit(f"{run}/command.txt names no recipe")
+    folder = RESULTS / name[1]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "recipe.yaml").write_text(recipe)
+    for metrics in (run / "evaluation").glob("*/metrics.json"):
+        (folder / f"metrics-{metrics.parent.name}.json").write_text(metrics.read_text())
+    rows = list(csv.DictReader((run / "metrics.csv").open()))
+    about = {"recipe": name[1], "seconds": state["seconds"], "steps": state["step"], "epochs": int(rows[-1]["epoch"])}
+    hardware = {key: environment[key] for key in ("processor", "cores", "packages", "commit", "python")}
+    (folder / "run.json").write_text(json.dumps({**about, **hardware}, indent=1) + "\n")
+    (folder / "metrics.csv").write_text((run / "metrics.csv").read_text())
+    return folder
+
+
+def row(folder: Path) -> tuple[str, ...]:
+    """A line of the table."""
+    run, recipe = json.loads((folder / "run.json").read_text()), (folder / "recipe.yaml").read_text()
+    metrics = {path.stem.partition("-")[2]: json.loads(path.read_text()) for path in folder.glob("metrics-*.json")}
+    split = "test" if "test" in metrics else sorted(metrics)[0]
+    found = lambda key: re.search(rf"^  {key}: (.*)$", recipe, re.MULTILINE)[1]  # noqa: E731
+    number = f"top-1 {metrics[split]['top1']:.2%} on {metrics[split]['images']:,} {split} pictures"
+    hardware = f"{run['cores']} cores, {run['processor']}"
+    minutes = f"{run['seconds'] / 60:.0f} min"
+    return run["recipe"], found("backbone"), found("where"), str(run["epochs"]), number, hardware, minutes, str(run["commit"])
+
+
+def write_table() -> None:
+    """Puts the table between its two marks in README.md."""
+    lines = [" | ".join(COLUMNS), " | ".join("---" for _ in COLUMNS)]
+    lines += [" | ".join(row(path.parent)) for path in sorted(RESULTS.rglob("run.json"))]
+    table = "\n".join(f"| {line} |" for line in lines)
+    before, _, rest = README.read_text().partition(BEGIN)
+    after = rest.partition(END)[2]
+    README.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["keep"]:
+        print(keep(Path(sys.argv[2])))
+    write_table()

@@ -1,0 +1,53 @@
+"""The README's Python runs as it stands, and its commands exist."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_its_python_runs_from_top_to_bottom(tmp_path):
+    """In one process, on 24 pictures of two classes; one epoch is trained where the README says 20."""
+    noise = np.random.default_rng(0)
+    for number in range(24):
+        pixels = noise.integers(0, 128, (40, 48, 3), dtype=np.uint8) + np.uint8(127 * (number % 2))
+        file = tmp_path / "my_pictures" / ("cat", "dog")[number % 2] / f"{number}.jpg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(file)
+        Image.fromarray(pixels).save(tmp_path / ("a.jpg", "b.png")[number % 2])
+    script = "\n".join(re.findall(r"```python\n(.*?)```", README, re.S))
+    assert '"train.epochs": 20' in script
+    (tmp_path / "readme.py").write_text(script.replace('"train.epochs": 20', '"train.epochs": 1'), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "readme.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.fspath(Path(__file__).resolve().parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert re.search(r"a\.jpg (cat|dog) \d", done.stdout)
+
+
+@pytest.mark.parametrize("line", re.findall(r"^resnet-tasks .*$", README, re.M))
+def test_its_commands_exist_with_their_options(line):
+    import click
+
+    from resnet_tasks.cli.main import cli
+
+    words = line.partition("#")[0].split()[1:]
+    command = cli
+    while isinstance(command, click.Group):
+        command = command.get_command(click.Context(command), words.pop(0))
+        assert command is not None, line
+    # What it takes is parsed and nothing runs.
+    command.make_context(line, words)
