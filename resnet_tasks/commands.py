@@ -61,7 +61,7 @@ def train(
         if recipe is None:
             logger.info("no recipe named: %s", FOLDER_RECIPES.get(task, ""))
         loaded = load_recipe(recipe, task, set, chosen)
-    name = Path(recipe).stem if recipe is not None and Path(recipe).suffix else str(recipe or FOLDER_RECIPES[task])
+    name = Path(recipe or FOLDER_RECIPES[task]).name.removesuffix(".yaml")
     path = Path(run) if run is not None else next_free(Path("runs") / task, name)
     with prepared(loaded, path, resume) as trainer:
         trainer.run()

@@ -13,9 +13,9 @@ logger = logging.getLogger("resnet_tasks")
 
 # Keys that a resumed run may change: none of them decides what the next step computes.
 MAY_CHANGE = {
-    "data.cache", "data.data_dir", "data.service", "data.where", "data.images",
+    "data.cache", "data.data_dir", "data.where", "data.images",
     "train.checkpoint_minutes", "train.log_every", "train.on_nan", "train.strategy", "train.devices",
-    "train.early_stopping", "train.steps_per_execution", "evaluate.batch_size", "evaluate.every", "export.format",
+    "train.early_stopping", "evaluate.batch_size", "evaluate.every", "export.format",
 }  # fmt: skip
 
 

@@ -116,6 +116,20 @@ data_option = click.option(
     metavar="WHERE",
     help="A folder, an annotation file or tfds:NAME; train=WHERE, val=WHERE give splits apart.",
 )
+_READING = (
+    click.option("--data-format", metavar="NAME", default="auto", help="Instead of finding out the format of the data."),
+    click.option("--images", type=click.Path(), metavar="DIR", help="Where the pictures of an annotation file lie."),
+    click.option("--data-dir", type=click.Path(), metavar="DIR", help="Where TFDS keeps its data sets."),
+)
+
+
+def reading_options(command):
+    """How `--data` is read, for the verbs that take no recipe."""
+    for option in reversed(_READING):
+        command = option(command)
+    return command
+
+
 set_option = click.option("--set", "sets", multiple=True, metavar="KEY.PATH=VALUE", help="Any key of the recipe.")
 map_option = click.option(
     "--map",

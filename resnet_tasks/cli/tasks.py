@@ -16,6 +16,7 @@ from resnet_tasks.cli.options import (
     map_option,
     only_answers_on_stdout,
     output_option,
+    reading_options,
     recipe_flags,
     set_option,
 )
@@ -69,13 +70,14 @@ def train(task, recipe, data, sets, run, resume, print_recipe, **flags) -> None:
 @click.command()
 @click.argument("model")
 @data_option
+@reading_options
 @click.option("--split", metavar="NAME", help="train, val or test; test where there is one, else val.")
 @click.option("--name", metavar="NAME", help="The folder below evaluation/; the split's name where it is not given.")
 @output_option
 @map_option
 @json_option
 @click.pass_obj
-def evaluate(task, model, data, split, name, output, mapping, as_json) -> None:
+def evaluate(task, model, data, data_format, images, data_dir, split, name, output, mapping, as_json) -> None:
     """Measure a model on known pictures.
 
     MODEL is a run folder, a .keras file or an exported artefact.
@@ -83,7 +85,18 @@ def evaluate(task, model, data, split, name, output, mapping, as_json) -> None:
     from resnet_tasks import commands
 
     with only_answers_on_stdout(as_json):
-        metrics = commands.evaluate(model, task=task, data=data, split=split, name=name, output=output, mapping=mapping)
+        metrics = commands.evaluate(
+            model,
+            task=task,
+            data=data,
+            data_format=data_format,
+            images=images,
+            data_dir=data_dir,
+            split=split,
+            name=name,
+            output=output,
+            mapping=mapping,
+        )
     echo_json(metrics) if as_json else echo_values(metrics)
 
 
@@ -128,9 +141,7 @@ def export(task, model, output, form) -> None:
 
 @click.command()
 @data_option
-@click.option("--data-format", metavar="NAME", default="auto", help="Instead of finding out the format of the data.")
-@click.option("--images", type=click.Path(), metavar="DIR", help="Where the pictures of an annotation file lie.")
-@click.option("--data-dir", type=click.Path(), metavar="DIR", help="Where TFDS keeps its data sets.")
+@reading_options
 @output_option
 @json_option
 @click.pass_obj

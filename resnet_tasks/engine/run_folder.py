@@ -94,7 +94,8 @@ def next_free(parent: Path, name: str) -> Path:
 
 def command_line() -> str:
     """The command that runs, as a shell would take it again."""
-    return shlex.join(["resnet-tasks", *sys.argv[1:]]) if sys.argv[0].endswith("resnet-tasks") else shlex.join(sys.argv)
+    own = Path(sys.argv[0]).name in ("resnet-tasks", "main.py")
+    return shlex.join(["resnet-tasks", *sys.argv[1:]] if own else sys.argv)
 
 
 def environment() -> dict:
@@ -104,6 +105,7 @@ def environment() -> dict:
         "platform": platform.platform(),
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "devices": _accelerators(),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
         "commit": _commit(),
         "keras_backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
@@ -116,6 +118,15 @@ def _processor() -> str:
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor()
+
+
+def _accelerators() -> list[str]:
+    """The GPUs' names, where TensorFlow runs."""
+    tensorflow = sys.modules.get("tensorflow")
+    if tensorflow is None:
+        return []
+    config = tensorflow.config
+    return [config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in config.list_physical_devices("GPU")]
 
 
 def _version(name: str) -> str | None:

@@ -15,7 +15,7 @@ def prepare_devices(devices: str) -> None:
     """
     kind, _, rest = devices.partition(":")
     if kind == "cpu":
-        count = _count(devices, rest)
+        count = _at_least_one(devices, rest)
         cpu = tf.config.list_physical_devices("CPU")[0]
         present = tf.config.get_logical_device_configuration(cpu)
         if count > 1 and len(present or [None]) < count:
@@ -59,7 +59,7 @@ def _devices(devices: str) -> list[str]:
     kind, _, rest = devices.partition(":")
     gpus = len(tf.config.list_physical_devices("GPU"))
     if kind == "cpu":
-        count, here = _count(devices, rest), len(tf.config.list_logical_devices("CPU"))
+        count, here = _at_least_one(devices, rest), len(tf.config.list_logical_devices("CPU"))
         if count > here:
             raise UsageError(f"--devices {devices}: TensorFlow has started with {here} CPU device(s); ask in a new process")
         return [f"CPU:{index}" for index in range(count)]
@@ -76,6 +76,12 @@ def _count(devices: str, text: str) -> int:
     if not text.isdigit():
         raise UsageError(f"--devices: expected all, cpu:N or gpu:I,J, got {devices!r}")
     return int(text)
+
+
+def _at_least_one(devices: str, text: str) -> int:
+    if not (count := _count(devices, text)):
+        raise UsageError(f"--devices {devices}: expected 1 or more")
+    return count
 
 
 def _configure(set_devices, devices: str) -> None:

@@ -56,7 +56,6 @@ class Data(Strict):
     on_bad_image: Literal["auto", "skip", "fail"] = Field(
         "auto", description="unreadable pictures: auto skips up to 1 % of them"
     )
-    service: str | None = Field(None, description="the address of a tf.data service", examples=["grpc://10.0.0.2:5050"])
 
 
 class ClassifyModel(Strict):
@@ -151,7 +150,6 @@ class Train(Strict):
     devices: Annotated[str, Field(pattern=r"^(all|cpu:\d+|gpu:\d+(,\d+)*)$")] = Field(
         "all", description="all, cpu:N (N logical devices) or gpu:0,1", examples=["cpu:2", "gpu:0,1"]
     )
-    steps_per_execution: Count = Field(1, description="steps in one call of the compiled loop")
     checkpoint_minutes: Positive = Field(10.0, description="the longest time between checkpoints")
     log_every: Count = Field(50, description="steps between lines of metrics.jsonl")
 

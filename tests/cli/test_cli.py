@@ -190,7 +190,7 @@ def test_an_error_is_a_message_and_an_exit_code(verbs, capsys, monkeypatch, erro
 def test_evaluate_ends_with_one_line_of_json(verbs, capsys):
     metrics = {"top1": 0.5, "top5": None, "per_class": {"cat": {"recall": 0.5}}, "file": Path("m.json")}
     verbs.answers("evaluate", metrics)
-    words = ["m", "--split", "val", "--name", "n", "--output", "o", "--map", "kitten=cat", "--map", "x=ignore"]
+    words = ["m", "--split", "val", "--name", "n", "--output", "o", "--map", "kitten=cat", "--map", "x=ignore", "--data-dir", "tfds"]
     code, out, err = run(capsys, "classify", "evaluate", *words, "--json")
     assert code == 0
     assert json.loads(out) == {**metrics, "file": "m.json"}
@@ -202,6 +202,9 @@ def test_evaluate_ends_with_one_line_of_json(verbs, capsys):
             {
                 "task": "classify",
                 "data": None,
+                "data_format": "auto",
+                "images": None,
+                "data_dir": "tfds",
                 "split": "val",
                 "name": "n",
                 "output": "o",

@@ -109,6 +109,8 @@ def report(tmp_path_factory) -> Path:
 @pytest.fixture
 def run(tmp_path, monkeypatch) -> Path:
     """A run to change and to write reports of, which take no time over their plots."""
+    for name in ("curves", "reliability"):
+        monkeypatch.setattr(plots, name, lambda *args: None)
     monkeypatch.setattr(plots, "svg", lambda figure: b"<svg/>")
     return make_run(tmp_path / "my_run")
 

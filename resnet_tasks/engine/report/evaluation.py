@@ -97,7 +97,7 @@ def per_class(folder: Path) -> Html | None:
         return None
     shares = [_all_fractions(column) for column in zip(*rows)]
     cells = ([row[0], *(_cell(*pair) for pair in zip(row[1:], shares[1:]))] for row in rows)
-    return _titled("By class", table(columns, cells))
+    return _titled("By class", table(columns, cells, class_="named"))
 
 
 def confusion(folder: Path) -> Html | None:
@@ -200,7 +200,7 @@ def _pairs(names: list[str], matrix: list[tuple[str, list[int]]]) -> Html | None
     worst = sorted(pairs, key=lambda pair: -pair[0])[:MOST_PAIRS]
     rows = [(f"{truth} → {name}", shown(n), fraction(n / of)) for n, truth, name, of in worst]
     columns = ("truth → answer", "pictures", "of the truth's")
-    return _titled("Most confused", table(columns, rows)) if rows else None
+    return _titled("Most confused", table(columns, rows, class_="named")) if rows else None
 
 
 def _mistake(row: dict, path: Path) -> Html | None:
