@@ -42,6 +42,7 @@ def train(
     Raises:
         ResnetTasksError: Whatever went wrong; `exit_code` tells its kind.
     """
+    from resnet_tasks.opening import known
     from resnet_tasks.recipes.load import load_recipe
     from resnet_tasks.recipes.schema import FOLDER_RECIPES
 
@@ -51,18 +52,17 @@ def train(
     from resnet_tasks.starting import prepared, resumed
 
     chosen = {**(flags or {}), **({"data.where": data} if data is not None else {})}
-    state = state_of(Path(run)) if run is not None else "new"
+    named = recipe or FOLDER_RECIPES[known(task)]
+    path = Path(run) if run is not None else next_free(Path("runs") / task, Path(named).name.removesuffix(".yaml"))
+    state = state_of(path)
     if state == "finished" and resume:
-        logger.info("%s is finished", run)
-        return Path(run)
-    if state != "new" and resume:
-        loaded = resumed(Path(run), task, recipe, set, chosen)
-    else:
-        if recipe is None:
-            logger.info("no recipe named: %s", FOLDER_RECIPES.get(task, ""))
-        loaded = load_recipe(recipe, task, set, chosen)
-    name = Path(recipe or FOLDER_RECIPES[task]).name.removesuffix(".yaml")
-    path = Path(run) if run is not None else next_free(Path("runs") / task, name)
+        logger.info("%s is finished", path)
+        if not (path / "report.html").is_file():  # stopped between the last step and the report
+            _conclude(path)
+        return path
+    if recipe is None and state == "new":
+        logger.info("no recipe named: %s", named)
+    loaded = resumed(path, task, recipe, set, chosen) if state != "new" and resume else load_recipe(named, task, set, chosen)
     with prepared(loaded, path, resume) as trainer:
         trainer.run()
         _conclude(path)
@@ -127,10 +127,6 @@ def load(model: str | os.PathLike, checkpoint: str | None = None):
 
     Returns:
         An `engine.loaded.Loaded`: `predict`, `labels`, `keras_model`.
-
-    Raises:
-        UsageError: There is no such model.
-        DataError: It is damaged.
     """
     from resnet_tasks.opening import open_model
 

@@ -1,5 +1,6 @@
 """The two base classes of every network: `Pyramid`, a backbone, and `TaskModel`, a network that knows its loss."""
 
+import math
 from functools import cached_property
 
 import keras
@@ -18,9 +19,10 @@ class Pyramid(keras.Model):
     @cached_property
     def strides(self) -> dict[str, int]:
         """How many times smaller than the image each level is, by key."""
-        side = 4096  # divisible by every stride; nothing is computed at this size
-        shapes = self.compute_output_shape((1, side, side, 3))
-        return {key: side // shapes[key][1] for key in self.output}
+        height, width = (side or 4096 for side in self.input.shape[1:3])  # nothing is computed at that size
+        shapes = self.compute_output_shape((1, height, width, 3))
+        # A side that does not divide is rounded up from level to level: the ratio is a little less than the power of 2.
+        return {key: 2 ** round(math.log2(height / shapes[key][1])) for key in self.output}
 
     @property
     def size_multiple(self) -> int:

@@ -79,11 +79,16 @@ def open_model(model: str | os.PathLike, task: str | None = None, checkpoint: st
         UsageError: There is no such path, or it is none of the three, or another task's.
         DataError: It is damaged.
     """
+    from resnet_tasks.engine.strategy import require_tensorflow
+
     path = Path(model)
     if not path.exists():
         raise UsageError(f"{path}: there is no such run folder, .keras file or SavedModel")
+    require_tensorflow()
     if checkpoint not in (None, "last", "best"):
         raise UsageError(f"checkpoint: expected last or best, got {checkpoint!r}")
+    if checkpoint and not (path / "recipe.yaml").is_file():
+        raise UsageError(f"{path} has no checkpoints; name its run folder, or leave checkpoint out")
     if path.is_file():
         opened = Opened(_of_keras(path), _run_above(path), "keras")
     elif (artefact := _artefact(path)) is not None:
@@ -109,7 +114,7 @@ def task_on(
     """The model's task on data: the run's own, or others whose classes are matched to the model's by name.
 
     Returns:
-        `(Task, Source)`.
+        `(Task, Source)`; the source's notes say so if it lacks some of the model's classes.
     """
     from resnet_tasks.recipes import build
     from resnet_tasks.recipes.load import load_recipe
@@ -125,9 +130,13 @@ def task_on(
         recipe = load_recipe(None, task, flags={**flags, **opened.loaded.recipe_flags()})
     else:
         recipe = load_recipe(kept, task, flags=flags)
-    source = build.read(recipe)
-    labelled = replace(source, labels=opened.loaded.labels)
-    return build.task_of(recipe, labelled).matched(source, mapping), source
+    source, labels = build.read(recipe), opened.loaded.labels
+    matched = build.task_of(recipe, replace(source, labels=labels)).matched(source, mapping)
+    held = {(mapping or {}).get(name, name) for name in source.labels.names} & set(labels.names)
+    if len(held) < len(labels):
+        lacking = f"the data have {len(held)} of the model's {len(labels)} classes: {', '.join(sorted(held)[:20])}"
+        source = replace(source, notes=(*source.notes, lacking))
+    return matched, source
 
 
 def sample_pictures(opened: Opened, count: int = 16) -> tuple[list[bytes], str]:

@@ -1,4 +1,4 @@
-"""What is measured of a classifier, from a stream of batches, in memory that does not grow with the classes squared."""
+"""What is measured of a classifier, from a stream of batches: a confusion matrix, and four numbers a picture."""
 
 from collections.abc import Iterable
 
@@ -43,25 +43,29 @@ def measure(pairs: Iterable[tuple[dict, dict]], class_names: tuple[str, ...]) ->
         values = (targets["index"][seen], truth, answer, np.max(probabilities, axis=1, initial=0.0))
         for name, value in zip(columns, values):
             columns[name].append(value)
-    images = int(confusion.sum())
-    if not images:
+    if not confusion.any():
         raise DataError("no picture of the split could be read; expected at least one to measure")
     table = {name: np.concatenate(parts) for name, parts in columns.items()}
+    images = len(table["index"])
+    counted = {"loss": losses / images, "images": images, "unreadable": unreadable}
+    return {**_summary(confusion, table, in_best, class_names), **counted}
+
+
+def _summary(confusion: np.ndarray, table: dict, in_best: int, class_names: tuple[str, ...]) -> dict:
+    """The metrics and details that the confusion matrix and the table of pictures hold."""
+    right = table["truth"] == table["answer"]
     per_class = _per_class(confusion, class_names)
     occurring = [row for row in per_class.values() if row["images"]]
     return {
-        "top1": float(np.trace(confusion) / images),
-        "top5": in_best / images if classes > 5 else None,
+        "top1": float(right.mean()),
+        "top5": in_best / len(right) if len(class_names) > 5 else None,
         "balanced_accuracy": float(np.mean([row["recall"] for row in occurring])),
         "macro_f1": float(np.mean([row["f1"] for row in occurring])),
-        "loss": losses / images,
-        "ece": calibration_error(table["score"], table["truth"] == table["answer"]),
-        "images": images,
-        "unreadable": unreadable,
+        "ece": calibration_error(table["score"], right),
         "per_class": per_class,
         "confusion": confusion.tolist(),
         "mistakes": _mistakes(table),
-        "reliability": reliability(table["score"], table["truth"] == table["answer"]),
+        "reliability": reliability(table["score"], right),
     }
 
 

@@ -43,11 +43,13 @@ class Classifier(TaskModel):
         self.image_size, self.crop_fraction = tuple(image_size), crop_fraction
         self.label_smoothing = label_smoothing
         coarsest = list(backbone.output)[-1]
-        x = layers.GlobalAveragePooling2D(name="pool")(backbone.output[coarsest])
+        # The mean, the softmax and its loss need float32's range and digits under every policy; and a file, which
+        # keeps the backbone's policy, then answers alike wherever it is opened.
+        precise = keras.config.floatx()
+        x = layers.GlobalAveragePooling2D(dtype=precise, name="pool")(backbone.output[coarsest])
         if dropout:
-            x = layers.Dropout(dropout, name="dropout")(x)
-        # The softmax and its loss need float32's range and digits under every policy.
-        logits = layers.Dense(len(class_names), dtype=keras.config.floatx(), name="logits")(x)
+            x = layers.Dropout(dropout, dtype=precise, name="dropout")(x)
+        logits = layers.Dense(len(class_names), dtype=precise, name="logits")(x)
         settings = {
             "class_names": self.class_names,
             "source_ids": self.source_ids,

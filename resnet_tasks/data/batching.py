@@ -114,6 +114,8 @@ class Batches:
 
     def _part(self, replicas: int, micro_batches: int) -> int:
         part, rest = divmod(self.batch_size, replicas * micro_batches)
+        if rest and not self.training:
+            return part + 1  # a little more padding behind the split's end
         if rest:
             raise UsageError(
                 f"train.batch_size {self.batch_size} does not divide by {replicas} replicas times {micro_batches} "

@@ -4,6 +4,7 @@ import errno
 import json
 import logging
 import os
+import re
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,6 +18,10 @@ from resnet_tasks.errors import DataError, ResnetTasksError
 logger = logging.getLogger("resnet_tasks")
 
 PREFIX = "state"  # TensorFlow's files are state.index and state.data-*
+# What reading a torn checkpoint raises: a short state.data IndexError, a short state.index RuntimeError or OpError.
+TORN = (json.JSONDecodeError, tf.errors.OpError, IndexError, RuntimeError, OSError)
+# Keras counts these through the whole process, so their numbers say nothing about the model.
+COUNTED = re.compile(r"(sgd|adam|lamb|seed_generator)(_\d+)?")
 
 
 @dataclass
@@ -61,8 +66,8 @@ class Checkpoints:
         model, optimizer = train_step.model, train_step.optimizer
         self._checkpoint = tf.train.Checkpoint(
             # The generators' states are variables of the model, which Keras saves nowhere.
-            model=_by_path(model.variables),
-            optimizer=_by_path(optimizer.variables),
+            model=_by_key(model.variables),
+            optimizer=_by_key(optimizer.variables),
             average=train_step.average,
             updates=train_step.updates,
             loss_scale=train_step.scale,
@@ -104,13 +109,14 @@ class Checkpoints:
         """
         for path in self._candidates(which):
             try:
+                progress = Progress(**json.loads((path / "state.json").read_text()))
                 # assert_consumed: every value finds its variable and every variable its value.
                 self._checkpoint.read(str(path / PREFIX)).assert_consumed()
-                return Progress(**json.loads((path / "state.json").read_text()))
-            except (tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.OutOfRangeError, ValueError, OSError) as error:
+                return progress
+            except TORN as error:
                 problem = f"{path}: {str(error).splitlines()[0]}"
                 logger.warning("checkpoint %s cannot be read, the one before is tried: %s", path.name, problem)
-            except AssertionError as error:
+            except (AssertionError, ValueError) as error:  # other variables, or of other shapes
                 raise DataError(f"{path} holds the variables of another model: {str(error).splitlines()[0]}") from error
         raise DataError(f"{self.folder}: no readable checkpoint {which!r}; start the run anew in another folder")
 
@@ -139,7 +145,8 @@ class Checkpoints:
         """Keeps best and the two newest: if the newest turns out torn, there is one before it."""
         kept = {path for path in (self.named("last"), self.named("best")) if path}
         steps = sorted(path for path in self.folder.glob("[0-9]*") if path.is_dir())
-        for path in set(steps[:-2]) - kept:
+        left_behind = self.folder.glob(".[0-9]*.part")  # by a process that was killed while it wrote
+        for path in (set(steps[:-2]) - kept).union(left_behind):
             shutil.rmtree(path, ignore_errors=True)
 
 
@@ -157,8 +164,8 @@ def model_values(checkpoint: Path, model, averaged: bool) -> list[np.ndarray]:
     reader = tf.train.load_checkpoint(str(checkpoint / PREFIX))
     shapes = reader.get_variable_to_shape_map()
     values, index = [], 0
-    for variable in model.variables:
-        key = f"model/{_key(variable)}/.ATTRIBUTES/VARIABLE_VALUE"
+    for name, variable in zip(_keys(model.variables), model.variables):
+        key = f"model/{name}/.ATTRIBUTES/VARIABLE_VALUE"
         if variable.dtype.startswith(("float", "bfloat")):
             average = f"average/{index}/.ATTRIBUTES/VARIABLE_VALUE"
             key = average if averaged and average in shapes else key
@@ -169,12 +176,21 @@ def model_values(checkpoint: Path, model, averaged: bool) -> list[np.ndarray]:
     return values
 
 
-def _by_path(variables) -> dict[str, tf.Variable]:
-    return {_key(variable): variable.value for variable in variables}
+def _by_key(variables) -> dict[str, tf.Variable]:
+    return dict(zip(_keys(variables), (variable.value for variable in variables)))
 
 
-def _key(variable) -> str:
-    return variable.path.replace("/", "|")
+def _keys(variables) -> list[str]:
+    """The variables' paths, with optimizers and random generators counted among these variables alone."""
+    keys, counted = [], {}
+    for variable in variables:
+        owner, *rest = variable.path.split("/")
+        if match := COUNTED.fullmatch(owner):
+            numbers = counted.setdefault(match[1], {})
+            number = numbers.setdefault(owner, len(numbers))
+            owner = f"{match[1]}_{number}" if number else match[1]
+        keys.append("|".join([owner, *rest]))
+    return keys
 
 
 def write_aside(path: Path, text: str) -> None:

@@ -38,9 +38,9 @@ def make_update(optimizer: keras.optimizers.Optimizer, settings: TrainSettings) 
     def update(variable, gradient, lr):
         if decay and decays(variable):
             if coupled:
-                gradient = gradient + tf.cast(decay, gradient.dtype) * variable
+                gradient = gradient + tf.constant(decay, gradient.dtype) * variable
             else:
-                variable.assign_sub(lr * tf.cast(decay, lr.dtype) * variable)
+                variable.assign_sub(lr * tf.constant(decay, lr.dtype) * variable)
         optimizer.update_step(gradient, variable, lr)
 
     return update

@@ -126,7 +126,7 @@ class TrainStep:
     def _apply(self, gradients: list, norm, lr):
         factor = tf.ones((), norm.dtype)
         if self.settings.clip_norm:
-            factor = tf.minimum(factor, tf.cast(self.settings.clip_norm, norm.dtype) / norm)
+            factor = tf.minimum(factor, tf.constant(self.settings.clip_norm, norm.dtype) / norm)
         lr = tf.cast(lr, keras.config.floatx())
 
         def update(variable, gradient, factor, lr):

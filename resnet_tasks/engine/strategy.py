@@ -1,10 +1,29 @@
 """Which devices train, and under which `tf.distribute` strategy."""
 
+import os
+
 import tensorflow as tf
 
 from resnet_tasks.errors import UsageError
 
 STRATEGIES = ("auto", "one", "mirrored", "multiworker", "tpu")
+
+
+def require_tensorflow() -> None:
+    """The engine and the artefacts are TensorFlow's, whatever Keras runs on elsewhere.
+
+    Raises:
+        UsageError: Keras runs on another backend here, or TensorFlow is told to use Keras 2.
+    """
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise UsageError(
+            f"the engine runs on TensorFlow, and Keras was started on {keras.backend.backend()!r}; "
+            "set KERAS_BACKEND=tensorflow (backbones and models run on any backend)"
+        )
+    if os.environ.get("TF_USE_LEGACY_KERAS", "0").lower() in ("1", "true"):
+        raise UsageError("TF_USE_LEGACY_KERAS asks TensorFlow for Keras 2; this package needs Keras 3: unset it")
 
 
 def prepare_devices(devices: str) -> None:
@@ -13,6 +32,7 @@ def prepare_devices(devices: str) -> None:
     Raises:
         UsageError: `devices` is not `all`, `cpu:N` or `gpu:I,...`; or the CPU was already split otherwise.
     """
+    require_tensorflow()
     kind, _, rest = devices.partition(":")
     if kind == "cpu":
         count = _at_least_one(devices, rest)

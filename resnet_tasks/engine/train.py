@@ -94,7 +94,8 @@ class Trainer:
             self.progress.step += 1
             self._meter.add(self.settings.batch_size, waited)
             epoch_ends = self.progress.step % self.per_epoch == 0
-            due = bool(stop.requested) or time.monotonic() - self._saved > 60 * self.settings.checkpoint_minutes
+            stopping = stop.requested  # asked once: a signal that comes later is for the step after this one
+            due = bool(stopping) or time.monotonic() - self._saved > 60 * self.settings.checkpoint_minutes
             if epoch_ends or due or self.progress.step % self.settings.log_every == 0:
                 if not self._flush(display):
                     data = self._data()
@@ -103,9 +104,9 @@ class Trainer:
                 self._end_epoch()
             elif due:
                 self._save()
-            if stop.requested:
+            if stopping:
                 raise Interrupted(
-                    f"stopped by {stop.requested} after step {self.progress.step} of {self.total}; a checkpoint was "
+                    f"stopped by {stopping} after step {self.progress.step} of {self.total}; a checkpoint was "
                     f"written: go on with --run {self.folder.path} --resume"
                 )
 

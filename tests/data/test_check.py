@@ -111,7 +111,9 @@ def test_names_cannot_break_the_page(tmp_path):
     for name in ("<b>a", "c"):
         for number in range(3):
             save(picture(), tmp_path / name / f"{number}.png")
+    shutil.copy(tmp_path / "<b>a" / "0.png", tmp_path / "<b>a" / "1.png")
     page = check_classification(str(tmp_path)).html()
+    assert "<figcaption>" in page
     assert "<b>a" not in page
     assert "&lt;b&gt;a" in page
 

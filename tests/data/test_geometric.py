@@ -92,6 +92,12 @@ def test_pad_crop_cuts_smaller_windows_and_keeps_what_fills_its_frame():
     np.testing.assert_array_equal(out["image"], image)
 
 
+def test_pixels_are_clipped_and_halves_go_up():
+    levels = tf.constant([-3.0, 0.4, 0.5, 1.5, 12.25, 254.6, 300.0])
+    np.testing.assert_array_equal(geometric.as_pixels(levels, tf.uint8), [0, 0, 1, 2, 12, 255, 255])
+    np.testing.assert_allclose(geometric.as_pixels(levels, tf.float32), [0, 0.4, 0.5, 1.5, 12.25, 254.6, 255])
+
+
 @pytest.mark.parametrize("size_hw", [(100, 111), (480, 401)])
 def test_resize_is_pillows(photograph, size_hw):
     expected = np.asarray(Image.fromarray(photograph).resize(size_hw[::-1], Image.BILINEAR)).astype(int)
@@ -204,18 +210,32 @@ def encoded(photograph: np.ndarray, kind: str) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["420", "422", "444", "progressive", "grey", "cmyk", "turned", "png"])
-def test_decoding_the_window_only_gives_the_very_same_pixels(photograph, kind):
-    data = tf.constant(encoded(photograph[:201, :307], kind))
-    # Small windows enlarged, so that an error at an edge would show.
-    crop = geometric.get_random_resized_crop((96, 96), scale=(0.02, 0.4))
+def test_decoding_the_window_only_gives_the_very_same_pixels(photograph, kind, monkeypatch):
+    data = tf.constant(encoded(photograph[:201, :207], kind))
+    image = decode(data).numpy()
+    # top, left, height, width: at and beside the edges of JPEG's blocks of 8 and 16, and of the picture.
+    for window in (
+        [0, 0, 31, 33],
+        [16, 16, 16, 16],
+        [17, 15, 40, 34],
+        [33, 32, 20, 47],
+        [5, 8, 60, 1],
+        [181, 190, 20, 11],
+    ):
+        monkeypatch.setattr(geometric, "resized_crop_window", lambda *_, window=window: tf.constant(window))
+        top, left, height, width = window
+        pixels = geometric.decode_random_resized_crop(data, picture_key(0, 0, 0), (height, width))
+        np.testing.assert_array_equal(pixels, image[top : top + height, left : left + width])
 
-    def both(index):
+
+@pytest.mark.parametrize("kind", ["420", "png"])
+def test_decoding_the_window_only_draws_as_the_operation_does(photograph, kind):
+    data = tf.constant(encoded(photograph, kind))
+    crop = geometric.get_random_resized_crop((32, 32), scale=(0.1, 0.4), ratio=(0.5, 1.0))
+    for index in range(4):
         key = picture_key(1, 2, index)
-        fused = geometric.decode_random_resized_crop(data, key, (96, 96), scale=(0.02, 0.4))
-        return fused, crop({"image": decode(data)}, key)["image"]
-
-    for fused, plain in tf.data.Dataset.range(16).map(both).as_numpy_iterator():
-        np.testing.assert_array_equal(fused, plain)
+        fused = geometric.decode_random_resized_crop(data, key, (32, 32), scale=(0.1, 0.4), ratio=(0.5, 1.0))
+        np.testing.assert_array_equal(fused, crop({"image": decode(data)}, key)["image"])
 
 
 def test_decoding_the_window_of_a_broken_file_raises(photograph):

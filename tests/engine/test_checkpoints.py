@@ -46,8 +46,8 @@ def train(step: TrainStep, numbers) -> list[float]:
 
 def everything(step: TrainStep) -> dict[str, np.ndarray]:
     """All that a step changes, the generators' states too."""
-    variables = [*step.model.variables, *step.optimizer.variables]
-    values = {variable.path: variable.value.numpy() for variable in variables}
+    variables = enumerate([*step.model.variables, *step.optimizer.variables])
+    values = {f"{number} {variable.name}": variable.value.numpy() for number, variable in variables}
     values |= {f"average {index}": average.numpy() for index, average in enumerate(step.average)}
     return {**values, "updates": step.updates.numpy(), "scale": step.scale.numpy()}
 
@@ -73,7 +73,7 @@ def test_a_restored_run_goes_on_bit_by_bit(make_step, tmp_path):
     assert checkpoints.save(progress, best=True) == tmp_path / "00000003"
     saved = everything(step)
     seeds = [name for name, value in saved.items() if "seed" in name]
-    assert seeds and {value.dtype for name, value in saved.items() if name in seeds} == {np.dtype("uint32")}
+    assert len(seeds) == 1 and saved[seeds[0]].dtype.kind in "iu"
     losses, after = train(step, range(3, 6)), everything(step)
     assert not np.array_equal(after[seeds[0]], saved[seeds[0]]), "dropout draws"
 

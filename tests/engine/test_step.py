@@ -1,6 +1,7 @@
 """One training step against NumPy, against Keras, and over replicas and micro-batches against one whole batch."""
 
 from dataclasses import replace
+from functools import partial
 
 import keras
 import numpy as np
@@ -96,7 +97,7 @@ def start(model: keras.Model) -> keras.Model:
 def make_step(pyramid, settings: TrainSettings, strategy=None, kind=ThreeTerms) -> TrainStep:
     strategy = strategy or tf.distribute.get_strategy()
     with strategy.scope():
-        model = start(kind(backbone=pyramid, class_names=["a", "b", "c"]))
+        model = start(kind(backbone=pyramid(), class_names=["a", "b", "c"]))
         set_norms(model, synchronized=settings.sync_norms, frozen=settings.freeze_norms)
         return TrainStep(model, make_optimizer(settings), strategy, settings)
 
@@ -123,7 +124,7 @@ def assert_same(got: list, expected: list, tolerance: float) -> None:
 
 def by_hand(pyramid, steps: int, rule, each=lambda model: None, kind=ThreeTerms) -> keras.Model:
     """The same training without the engine: the whole batch's gradients, and `rule(variables, gradients, lr)`."""
-    model = start(kind(backbone=pyramid, class_names=["a", "b", "c"]))
+    model = start(kind(backbone=pyramid(), class_names=["a", "b", "c"]))
     for number in range(steps):
         images, targets = BATCHES[number]
         with tf.GradientTape() as tape:
@@ -150,19 +151,20 @@ def sgd(momentum: float = 0.0, nesterov: bool = False, decay: float = 0.0, clip:
     return rule
 
 
-@pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
+# Keras takes 0.9 to float64 by way of float32; seven eighths are exact in both.
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.875, False), (0.875, True)])
 def test_sgd_couples_the_decay_and_leaves_norms_and_biases_out(tiny_pyramid, momentum, nesterov):
     settings = replace(PLAIN, momentum=momentum, nesterov=nesterov, weight_decay=0.2)
-    step = make_step(tiny_pyramid(), settings)
+    step = make_step(tiny_pyramid, settings)
     train(step, 5)
-    expected = by_hand(tiny_pyramid(), 5, sgd(momentum, nesterov, 0.2))
+    expected = by_hand(tiny_pyramid, 5, sgd(momentum, nesterov, 0.2))
     assert_same(weights(step.model), weights(expected), 1e-11)
     assert int(step.optimizer.iterations.numpy()) == int(step.updates.numpy()) == 5
 
 
 @pytest.mark.parametrize(("name", "kind"), [("adamw", keras.optimizers.AdamW), ("lamb", keras.optimizers.Lamb)])
 def test_decoupled_decay_is_that_of_keras(tiny_pyramid, name, kind):
-    step = make_step(tiny_pyramid(), replace(PLAIN, optimizer=name, weight_decay=0.3))
+    step = make_step(tiny_pyramid, replace(PLAIN, optimizer=name, weight_decay=0.3))
     train(step, 5)
     optimizer = kind(0.1, weight_decay=0.3)
 
@@ -172,13 +174,13 @@ def test_decoupled_decay_is_that_of_keras(tiny_pyramid, name, kind):
         optimizer.learning_rate = lr
         optimizer.apply([tf.constant(gradient) for gradient in gradients], variables)
 
-    expected = by_hand(tiny_pyramid(), 5, rule)
+    expected = by_hand(tiny_pyramid, 5, rule)
     assert_same(weights(step.model), weights(expected), 1e-6)
 
 
 def test_an_average_follows_all_variables(tiny_pyramid):
     """decay = min(0.7, (1 + n) / (10 + n)) after update n, the moving statistics too."""
-    step = make_step(tiny_pyramid(), replace(PLAIN, momentum=0.0, ema=0.7))
+    step = make_step(tiny_pyramid, replace(PLAIN, momentum=0.0, ema=0.7))
     averages, counts = weights(step.model), iter(range(1, 100))
 
     def follow(model):
@@ -187,7 +189,7 @@ def test_an_average_follows_all_variables(tiny_pyramid):
             average[...] = decay * average + (1 - decay) * value
 
     train(step, 20)
-    by_hand(tiny_pyramid(), 20, sgd(), follow)
+    by_hand(tiny_pyramid, 20, sgd(), follow)
     names = [variable.path for variable in step.averaged]
     assert sum("moving_mean" in name or "moving_variance" in name for name in names) == 4
     assert_same([average.numpy() for average in step.average], averages, 1e-6)  # the decay is float32's
@@ -198,14 +200,14 @@ def test_an_average_follows_all_variables(tiny_pyramid):
 @pytest.mark.parametrize("devices", ["cpu:1", "cpu:2"])
 def test_clipping_takes_the_norm_of_the_whole_gradient(tiny_pyramid, devices):
     strategy, _ = choose_strategy("auto", devices)
-    step = make_step(tiny_pyramid(norm=False), replace(PLAIN, clip_norm=0.05, momentum=0.0), strategy)
+    step = make_step(partial(tiny_pyramid, norm=False), replace(PLAIN, clip_norm=0.05, momentum=0.0), strategy)
     norms = []
 
     def rule(variables, gradients, lr):
         norms.append(np.sqrt(sum(np.sum(gradient**2) for gradient in gradients)))
         sgd(clip=0.05)(variables, gradients, lr)
 
-    expected = by_hand(tiny_pyramid(norm=False), 3, rule)
+    expected = by_hand(partial(tiny_pyramid, norm=False), 3, rule)
     for number in range(3):
         outcome = step.run(placed(strategy, *BATCHES[number]), tf.constant(RATES[number], tf.float64))
         assert float(outcome.gradient_norm) == pytest.approx(norms[number], rel=1e-10)
@@ -215,8 +217,8 @@ def test_clipping_takes_the_norm_of_the_whole_gradient(tiny_pyramid, devices):
 
 def test_micro_batches_are_the_whole_batch(tiny_pyramid):
     """Three terms: of uneven normalisers, one of which is 0 in the first micro-batch and one in both."""
-    whole = make_step(tiny_pyramid(norm=False), PLAIN)
-    parts = make_step(tiny_pyramid(norm=False), replace(PLAIN, accumulate=2))
+    whole = make_step(partial(tiny_pyramid, norm=False), PLAIN)
+    parts = make_step(partial(tiny_pyramid, norm=False), replace(PLAIN, accumulate=2))
     losses = train(whole, 5)
     np.testing.assert_allclose(train(parts, 5), losses, rtol=0, atol=1e-9)
     assert_same(weights(parts.model), weights(whole.model), 1e-9)
@@ -225,7 +227,7 @@ def test_micro_batches_are_the_whole_batch(tiny_pyramid):
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_a_term_over_nothing_is_zero(tiny_pyramid, accumulate):
-    step = make_step(tiny_pyramid(norm=False), replace(PLAIN, accumulate=accumulate))
+    step = make_step(partial(tiny_pyramid, norm=False), replace(PLAIN, accumulate=accumulate))
     images, targets = BATCHES[0]
     targets = {**targets, "chosen": np.zeros(BATCH, bool)}
     outcome = step.run(placed(step.strategy, images, targets, accumulate), tf.constant(0.1, tf.float64))
@@ -251,11 +253,11 @@ def test_replicas_are_one(tiny_pyramid, one_replica, devices, accumulate):
     """Losses with uneven weights, weights of the network and moving statistics after 20 steps, in float64."""
     settings = replace(PLAIN, accumulate=accumulate, sync_norms=True, ema=0.9, weight_decay=0.01, clip_norm=2.0)
     if accumulate not in one_replica:
-        alone = make_step(tiny_pyramid(), settings)
+        alone = make_step(tiny_pyramid, settings)
         one_replica[accumulate] = train(alone, 20), weights(alone.model), [a.numpy() for a in alone.average]
     losses, values, averages = one_replica[accumulate]
     strategy, _ = choose_strategy("mirrored", devices)
-    step = make_step(tiny_pyramid(), settings, strategy)
+    step = make_step(tiny_pyramid, settings, strategy)
     np.testing.assert_allclose(train(step, 20), losses, rtol=0, atol=1e-9)
     assert_same(weights(step.model), values, 1e-9)
     assert_same([average.numpy() for average in step.average], averages, 1e-9)
@@ -268,9 +270,9 @@ def test_replicas_are_one(tiny_pyramid, one_replica, devices, accumulate):
 def test_replicas_are_one_in_float32_with_frozen_norms(tiny_pyramid):
     settings = replace(PLAIN, precision="float32", freeze_norms=True)
     with precision("float32"):
-        alone = make_step(tiny_pyramid(), settings)
+        alone = make_step(tiny_pyramid, settings)
         strategy, _ = choose_strategy("mirrored", "cpu:2")
-        step = make_step(tiny_pyramid(), settings, strategy)
+        step = make_step(tiny_pyramid, settings, strategy)
         assert len(alone.model.trainable_variables) == 4
         before = {v.path: v.numpy() for v in alone.model.variables if "norm" in v.path}
         np.testing.assert_allclose(train(step, 20), train(alone, 20), rtol=0, atol=1e-5)
@@ -287,7 +289,7 @@ def test_a_gradient_that_is_not_finite_on_one_replica_stops_all(tiny_pyramid, mo
     good[BATCH - 3] = 0.0  # lies on the second replica
     with precision("float16"):
         settings = replace(PLAIN, precision="float16", freeze_norms=True, ema=0.9)
-        step = make_step(tiny_pyramid(), settings, strategy, Poisoned)
+        step = make_step(tiny_pyramid, settings, strategy, Poisoned)
         before = weights(step.model)
         outcome = step.run(placed(strategy, images, {**targets, "good": good}), tf.constant(0.1, tf.float64))
         assert np.isfinite(float(outcome.losses["loss"])), "the loss does not tell"
@@ -313,14 +315,17 @@ def test_the_loss_scale_divides_out(tiny_pyramid):
     norms = []
     for name in ("float32", "float16"):
         with precision(name):
-            step = make_step(tiny_pyramid(), replace(PLAIN, precision=name, freeze_norms=True))
-            outcome = step.run(placed(step.strategy, *BATCHES[0]), tf.constant(0.1, tf.float64))
+            step = make_step(tiny_pyramid, replace(PLAIN, precision=name, freeze_norms=True))
+            for _ in range(10):  # steps that overflow are left out, and halve the scale until none does
+                outcome = step.run(placed(step.strategy, *BATCHES[0]), tf.constant(0.1, tf.float64))
+                if bool(outcome.finite):
+                    break
             norms.append(float(outcome.gradient_norm))
     assert norms[1] == pytest.approx(norms[0], rel=0.02)
 
 
 def test_an_input_that_is_not_finite_leaves_the_weights_alone(tiny_pyramid):
-    step = make_step(tiny_pyramid(norm=False), replace(PLAIN, ema=0.9, weight_decay=0.1))
+    step = make_step(partial(tiny_pyramid, norm=False), replace(PLAIN, ema=0.9, weight_decay=0.1))
     before = weights(step.model)
     images, targets = BATCHES[0]
     images = images.copy()
@@ -337,8 +342,8 @@ def test_xla_gives_the_same_losses(tiny_pyramid, devices, accumulate):
     settings = replace(PLAIN, precision="float32", accumulate=accumulate, freeze_norms=devices != "cpu:1")
     strategy, _ = choose_strategy("auto", devices)
     with precision("float32"):
-        plain = make_step(tiny_pyramid(), settings, strategy)
-        compiled = make_step(tiny_pyramid(), replace(settings, xla=True), strategy)
+        plain = make_step(tiny_pyramid, settings, strategy)
+        compiled = make_step(tiny_pyramid, replace(settings, xla=True), strategy)
         losses = train(plain, 5)
         np.testing.assert_allclose(train(compiled, 5), losses, rtol=0, atol=1e-5 if devices != "cpu:1" else 1e-4)
     assert np.ptp(losses[:, 0]) > 0.01

@@ -43,7 +43,6 @@ def read(
         raise UsageError(f"--images {images} does not exist, or is no folder")
     rows, columns = _rows(where)
     file, label = _column(where, columns, _FILE, "picture"), _column(where, columns, _LABEL, "class")
-    split = next((column for column in columns if column.strip().lower() in _SPLIT), None)
     names = [row[file].strip().replace("\\", "/") for row in rows]
     classes = [row[label].strip() for row in rows]
     if "" in names or "" in classes:
@@ -62,27 +61,30 @@ def read(
         annotations={"label": np.array([place[name] for name in classes], np.int32)},
         by_pillow=looked.by_pillow,
     )
-    notes = [f"a CSV file: {file!r} is the picture, {label!r} its class, {len(rows)} rows"]
-    if split:
-        sides = [_side(where, number, row[split]) for number, row in enumerate(rows, 2)]
-        notes.append(f"its own splits, column {split!r}")
-    else:
-        groups = None
-        if group:
-            groups = [row[group] for row in rows] if group in columns else splits.grouped(names, group)
-        sides = splits.hashed(names, whole.annotations["label"].tolist(), groups, split_seed)
-        notes.append(splits.note(split_seed, group))
+    found = f"a CSV file: {file!r} is the picture, {label!r} its class, {len(rows)} rows"
+    sides, how = _sides(where, rows, columns, whole, split_seed, group)
     return Source(
         where=str(where),
         format="csv",
         labels=labels,
         splits=splits.cut(whole, splits.only(sides, looked.readable)),
-        problems=tuple(
-            replace(problem, what=finder.missing.get(problem.file, problem.what))
-            for problem in looked.problems
-        ),
-        notes=tuple(notes),
+        problems=tuple(replace(each, what=finder.missing.get(each.file, each.what)) for each in looked.problems),
+        notes=(found, how),
     )
+
+
+def _sides(
+    where: Path, rows: list[dict], columns: list[str], whole: Split, split_seed: int, group: str | None
+) -> tuple[list[str], str]:
+    """Returns each row's split, by the split column or else by hash, and a sentence on which."""
+    column = next((column for column in columns if column.strip().lower() in _SPLIT), None)
+    if column:
+        return [_side(where, number, row[column]) for number, row in enumerate(rows, 2)], f"its own splits, column {column!r}"
+    groups = None
+    if group:
+        groups = [row[group] for row in rows] if group in columns else splits.grouped(whole.ids, group)
+    hashed = splits.hashed(whole.ids, whole.annotations["label"].tolist(), groups, split_seed)
+    return hashed, splits.note(split_seed, group)
 
 
 class _Finder:

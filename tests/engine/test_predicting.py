@@ -1,0 +1,137 @@
+"""`predict` for files: what is found, what is written down, what a repetition does."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import resnet_tasks
+from resnet_tasks.cli.main import main
+from resnet_tasks.engine.predicting import find_pictures
+from resnet_tasks.errors import UsageError
+
+
+def save(path: Path, seed: int = 0) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    coarse = Image.fromarray(np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8))
+    coarse.resize((40, 30), Image.Resampling.BICUBIC).save(path)
+    return str(path)
+
+
+def lines(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def three(tmp_path) -> list[str]:
+    return [save(tmp_path / "in" / f"{name}.png", seed) for seed, name in enumerate("abc")]
+
+
+@pytest.fixture
+def answered(monkeypatch) -> list[str]:
+    """The files that the network was asked for."""
+    from resnet_tasks.engine.loaded import Loaded
+
+    asked, real = [], Loaded.predict
+
+    def predict(self, pictures):
+        pictures = list(pictures)
+        asked.extend(pictures)
+        return real(self, iter(pictures))
+
+    monkeypatch.setattr(Loaded, "predict", predict)
+    return asked
+
+
+def test_files_folders_and_lists_are_found_in_order(tmp_path):
+    names = ["in/b.png", "in/deep/a.JPG", "in/a.png", "in/.hidden.png"]
+    for name in names:
+        save(tmp_path / name)
+    (tmp_path / "in" / "notes.txt").write_text("no picture")
+    listed = tmp_path / "list.txt"
+    listed.write_text("x.png\n\n  y.png \n")
+    found = list(find_pictures([f"@{listed}", str(tmp_path / "in"), "missing.png"]))
+    assert found == ["x.png", "y.png", *(str(tmp_path / name) for name in ("in/a.png", "in/b.png", "in/deep/a.JPG")), "missing.png"]
+
+
+def test_a_list_or_a_folder_without_pictures_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="there is no such list"):
+        list(find_pictures([f"@{tmp_path / 'none.txt'}"]))
+    with pytest.raises(UsageError, match="the folder holds no picture"):
+        list(find_pictures([str(tmp_path)]))
+
+
+def test_a_missing_file_has_an_error_entry_and_the_others_answers(digits_run, three, tmp_path):
+    missing = str(tmp_path / "missing.jpg")
+    answers = resnet_tasks.predict(digits_run, [three[0], missing, three[1]])["pictures"]
+    assert [answer["file"] for answer in answers] == [three[0], missing, three[1]]
+    assert answers[1] == {"file": missing, "error": f"{missing} does not exist"}
+    assert sum(answers[0]["probabilities"]) == pytest.approx(1, abs=1e-6)
+
+
+def test_answers_are_written_drawn_and_gone_on_with(digits_run, three, tmp_path, answered):
+    out = tmp_path / "out"
+    first = resnet_tasks.predict(digits_run, three[:2], output=out)
+    assert [line["file"] for line in lines(out)] == three[:2]
+    assert len(list(out.glob("*.png"))) == 2
+    again = resnet_tasks.predict(digits_run, three, output=out)
+    assert answered == three  # each once
+    assert [line["file"] for line in lines(out)] == three
+    assert again["pictures"][:2] == first["pictures"] and again["pictures"] == lines(out)
+    assert len(list(out.glob("*.png"))) == 3
+    assert resnet_tasks.predict(digits_run, three, output=out) == again
+    assert len(answered) == 3
+
+
+def test_a_torn_last_line_is_answered_again(digits_run, three, tmp_path, answered):
+    out = tmp_path / "out"
+    resnet_tasks.predict(digits_run, three, output=out)
+    whole = (out / "predictions.jsonl").read_text()
+    (out / "predictions.jsonl").write_text(whole[:-30])
+    resnet_tasks.predict(digits_run, three, output=out)
+    assert answered == [*three, three[2]]
+    assert [line["file"] for line in lines(out)] == three
+    assert (out / "predictions.jsonl").read_text().splitlines()[:2] == whole.splitlines()[:2]
+
+
+def test_a_run_and_its_artefact_are_one_model_and_another_is_refused(digits_run, digits_artefact, three, tmp_path, capsys):
+    out = tmp_path / "out"
+    resnet_tasks.predict(digits_run, three[:1], output=out)
+    assert len(resnet_tasks.predict(digits_artefact, three, output=out)["pictures"]) == 3
+    other = resnet_tasks.load(digits_run)
+    other.keras_model.variables[0].assign(other.keras_model.variables[0] * 1.001)
+    other.keras_model.save(tmp_path / "other.keras")
+    assert main(["classify", "predict", str(tmp_path / "other.keras"), three[0], "--output", str(out)]) == 2
+    assert "holds answers of another model" in capsys.readouterr().err
+    assert len(lines(out)) == 3
+
+
+def test_threshold_leaves_out_classes_below_it(digits_run, three):
+    (whole,) = resnet_tasks.predict(digits_run, three[:1])["pictures"]
+    best = sorted(whole["probabilities"], reverse=True)
+    (cut,) = resnet_tasks.predict(digits_run, three[:1], threshold=(best[1] + best[2]) / 2)["pictures"]
+    assert cut["label_ids"] == whole["label_ids"][:2]
+    assert cut["label_names"] == whole["label_names"][:2]
+    assert cut["probabilities"] == whole["probabilities"]
+
+
+def test_more_than_a_hundred_are_counted_and_not_drawn(digits_run, tmp_path):
+    files = [save(tmp_path / "in" / f"{seed:03d}.png", seed) for seed in range(101)]
+    with pytest.raises(UsageError, match="101 pictures: more than 100 need --output"):
+        resnet_tasks.predict(digits_run, [str(tmp_path / "in")])
+    out = tmp_path / "out"
+    asked = [str(tmp_path / "in"), str(tmp_path / "missing.png")]
+    assert resnet_tasks.predict(digits_run, asked, output=out) == {"pictures": 102, "errors": 1, "output": str(out)}
+    assert [line["file"] for line in lines(out)] == [*files, asked[1]]
+    assert not list(out.glob("*.png"))
+    few = tmp_path / "few"
+    resnet_tasks.predict(digits_run, [*files[:100], files[0], asked[1]], output=few, draw=True)
+    assert len(list(few.glob("*.png"))) == 100
+
+
+def test_equal_names_in_two_folders_are_drawn_apart(digits_run, tmp_path):
+    files = [save(tmp_path / folder / "a.png", seed) for seed, folder in enumerate(("x", "y"))]
+    resnet_tasks.predict(digits_run, files, output=tmp_path / "out")
+    assert len(list((tmp_path / "out").glob("a-*.png"))) == 2
