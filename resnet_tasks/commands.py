@@ -1,6 +1,7 @@
 """The verbs as functions; the command line and `import resnet_tasks` call these.
 
-TensorFlow is imported inside them, so that listing recipes or reading a mistake in one costs no import of it.
+TensorFlow is imported inside them, so that listing recipes or reading a mistake in one costs no import of it.  Whatever
+goes wrong is a `ResnetTasksError`, and its `exit_code` tells its kind.
 """
 
 import json
@@ -38,9 +39,6 @@ def train(
 
     Returns:
         The run folder.
-
-    Raises:
-        ResnetTasksError: Whatever went wrong; `exit_code` tells its kind.
     """
     from resnet_tasks.opening import known
     from resnet_tasks.recipes.load import load_recipe
@@ -213,7 +211,7 @@ def check(
     """Looks data over before training; changes none of the user's files.
 
     Returns:
-        A report with `text()`, `to_json()`, `html()` and `errors`; with `output` it is written there as well.
+        A report with `text()`, `to_json()`, `html()` and `errors`; with `output` it is written there too.
     """
     from resnet_tasks.data.check import check_classification
     from resnet_tasks.opening import known
@@ -263,8 +261,7 @@ def benchmark(task: str, model_or_recipe: str | os.PathLike) -> dict:
 
     Returns:
         Of a model: `images_per_second` and latency percentiles in milliseconds by batch size.  Of a recipe:
-        `images_per_second` of training and `data_wait`, the share of time spent waiting for data.
-    """
+        `images_per_second` of training and `data_wait`, the share of time spent waiting for data."""
     from resnet_tasks.engine.timing import time_answers, time_training
     from resnet_tasks.opening import open_model
     from resnet_tasks.starting import trainer_of
@@ -332,21 +329,22 @@ def doctor() -> list[str]:
     from resnet_tasks.recipes import find
 
     facts = environment()
-    lines = [f"Python {facts['python']} on {facts['platform']}", f"{facts['cores']} cores of {facts['processor']}"]
-    lines += [f"{name} {version}" for name, version in facts["packages"].items()]
-    lines.append(f"Keras backend: {facts['keras_backend']}")
     gpus = tf.config.list_physical_devices("GPU")
-    lines.append(f"{len(gpus)} GPUs" + "".join(f", {gpu.name}" for gpu in gpus))
-    lines.append(f"{free_memory() / 2**30:.1f} GiB of memory free")
-    lines.append(f"{len(find.names())} recipes in {find.folder()}")
-    return lines
+    return [
+        f"Python {facts['python']} on {facts['platform']}",
+        f"{facts['cores']} cores of {facts['processor']}",
+        *(f"{name} {version}" for name, version in facts["packages"].items()),
+        f"Keras backend: {facts['keras_backend']}",
+        f"{len(gpus)} GPUs" + "".join(f", {gpu.name}" for gpu in gpus),
+        f"{free_memory() / 2**30:.1f} GiB of memory free",
+        f"{len(find.names())} recipes in {find.folder()}",
+    ]
 
 
 def _conclude(run: Path) -> None:
     """What follows a training: evaluation of the test split, or else of val, and the report."""
     from resnet_tasks.engine.report import write_report
 
-    dataset = json.loads((run / "dataset.json").read_text())
-    if {"test", "val"} & set(dataset["splits"]):
+    if {"test", "val"} & json.loads((run / "dataset.json").read_text())["splits"].keys():
         evaluate(run)
     write_report(run)

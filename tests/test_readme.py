@@ -32,7 +32,7 @@ def test_its_python_runs_from_top_to_bottom(tmp_path):
         env={**os.environ, "PYTHONPATH": os.fspath(Path(__file__).resolve().parents[1])},
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=1800,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert re.search(r"a\.jpg (cat|dog) \d", done.stdout)

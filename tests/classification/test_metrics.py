@@ -138,7 +138,7 @@ def test_mistakes_come_most_confident_first_and_equal_ones_in_order():
     answers = np.array([[0.6, 0.4], [0.2, 0.8], [0.9, 0.1], [0.3, 0.7], [0.6, 0.4], [0.1, 0.9]])
     got = of(answers, [1, 1, 1, 0, 1, 0], index=[10, 11, 12, 13, 14, 15], names=("no", "yes"))
     assert [(m["index"], m["truth"], m["answer"]) for m in got["mistakes"]] == [
-        (15, 0, 1), (12, 1, 0), (13, 0, 1), (10, 1, 0), (14, 1, 0),
+        (12, 1, 0), (15, 0, 1), (13, 0, 1), (10, 1, 0), (14, 1, 0),
     ]  # fmt: skip
     assert [m["score"] for m in got["mistakes"]] == pytest.approx([0.9, 0.9, 0.7, 0.6, 0.6])
 
