@@ -174,12 +174,18 @@ def autocontrast(image: tf.Tensor) -> tf.Tensor:
 
 def equalize(image: tf.Tensor) -> tf.Tensor:
     """Every channel's histogram made flat."""
-    return _keras_cv("Equalization", value_range=(0, 255)).augment_images(image[None])[0]
+    return _equalize_images()(_keras_cv("Equalization", value_range=(0, 255)), image[None])[0]
 
 
 def posterize(image: tf.Tensor, bits: int) -> tf.Tensor:
     """Keeps the upper `bits`, 1..8, of every level."""
     return _keras_cv("Posterization", value_range=(0, 255), bits=bits).augment_image(image)
+
+
+@cache
+def _equalize_images() -> Callable:
+    """keras-cv's method with its `and` of two tensors converted: our pipelines trace without AutoGraph."""
+    return tf.autograph.to_graph(type(_keras_cv("Equalization", value_range=(0, 255))).augment_images)
 
 
 @cache

@@ -90,12 +90,16 @@ class Records:
 
     def __init__(self, folder: Path, step: int):
         self._csv, self._jsonl = folder / "metrics.csv", folder / "metrics.jsonl"
+        self.cut(step)
+        self._board = _Events(folder / "tensorboard")
+
+    def cut(self, step: int) -> None:
+        """Takes out what lies after `step`, from where the run goes on."""
         self._rows = _rows(self._csv, step)
         self._write_rows()
         lines = self._jsonl.read_text().splitlines() if self._jsonl.is_file() else []
         kept = [line for line in lines if (record := _parsed(line)) and record["step"] <= step]
         write_aside(self._jsonl, "".join(line + "\n" for line in kept))
-        self._board = _Events(folder / "tensorboard")
 
     def log(self, record: dict) -> None:
         """A logged step: `step`, `epoch`, `lr`, `loss` and its terms, rates."""

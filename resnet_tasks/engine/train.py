@@ -163,6 +163,7 @@ class Trainer:
             raise DivergedError(f"{what}; see {path}; try a smaller train.lr, warm-up, train.clip_norm, or --on-nan rollback")
         rollbacks, scale = self.progress.rollbacks + 1, self.progress.lr_scale / 2
         self.progress = self.checkpoints.restore()
+        self.records.cut(self.progress.step)
         self.progress.rollbacks, self.progress.lr_scale = rollbacks, scale
         logger.warning("%s; back to step %d with half the learning rate (%d of %d)", what, self.progress.step, rollbacks, MOST_ROLLBACKS)
 
@@ -192,6 +193,7 @@ class Trainer:
         self._meter.read()  # what passed since the last step was no training
 
     def _evaluate(self) -> dict:
+        share_statistics(self.model)
         with averaged(self.step):
             return self.evaluator.run()
 
@@ -263,6 +265,16 @@ def averaged(step: TrainStep) -> Iterator[None]:
     finally:
         for variable, value in zip(step.averaged, kept):
             variable.value.assign(value)
+
+
+def share_statistics(model: keras.Model) -> None:
+    """Gives every replica the first one's moving statistics: what is measured is then what is saved.
+
+    Norms that are not synchronised gather statistics of their own on each replica, and a file holds the first one's.
+    """
+    for variable in model.non_trainable_variables:
+        if len(getattr(variable.value, "values", ())) > 1:
+            variable.value.assign(variable.value.numpy())
 
 
 def set_norms(model: keras.Model, *, synchronized: bool, frozen: bool) -> None:

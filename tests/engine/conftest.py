@@ -3,7 +3,7 @@
 import pytest
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_pyramid():
     """`build(side=8, filters=4, norm=True) -> Pyramid`: two convolutions, each with its batch norm if `norm`."""
 
