@@ -46,13 +46,13 @@ def train(
 
     if not resume:
         load_recipe(recipe, task, set, flags)  # a mistake in it is told before TensorFlow is imported
-    from resnet_tasks.engine.run_folder import next_free, state_of
+    from resnet_tasks.engine.run_folder import next_free, startable
     from resnet_tasks.starting import prepared, resumed
 
     chosen = {**(flags or {}), **({"data.where": data} if data is not None else {})}
     named = recipe or FOLDER_RECIPES[known(task)]
     path = Path(run) if run is not None else next_free(Path("runs") / task, Path(named).name.removesuffix(".yaml"))
-    state = state_of(path)
+    state = startable(path, resume)
     if state == "finished" and resume:
         logger.info("%s is finished", path)
         if not (path / "report.html").is_file():  # stopped between the last step and the report

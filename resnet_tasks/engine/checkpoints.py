@@ -68,7 +68,7 @@ class Checkpoints:
             # The generators' states are variables of the model, which Keras saves nowhere.
             model=_by_key(model.variables),
             optimizer=_by_key(optimizer.variables),
-            average=train_step.average,
+            average=dict(zip(_keys(train_step.averaged), train_step.average)),
             updates=train_step.updates,
             loss_scale=train_step.scale,
             finite_in_a_row=train_step.finite_in_a_row,
@@ -163,13 +163,10 @@ def model_values(checkpoint: Path, model, averaged: bool) -> list[np.ndarray]:
     """The values of the model's variables in a checkpoint folder, the averages where asked for, in the model's order."""
     reader = tf.train.load_checkpoint(str(checkpoint / PREFIX))
     shapes = reader.get_variable_to_shape_map()
-    values, index = [], 0
+    values = []
     for name, variable in zip(_keys(model.variables), model.variables):
-        key = f"model/{name}/.ATTRIBUTES/VARIABLE_VALUE"
-        if variable.dtype.startswith(("float", "bfloat")):
-            average = f"average/{index}/.ATTRIBUTES/VARIABLE_VALUE"
-            key = average if averaged and average in shapes else key
-            index += 1
+        key, average = (f"{kind}/{name}/.ATTRIBUTES/VARIABLE_VALUE" for kind in ("model", "average"))
+        key = average if averaged and average in shapes else key
         if key not in shapes:
             raise DataError(f"{checkpoint} holds no variable {variable.path}: it belongs to another model")
         values.append(reader.get_tensor(key))

@@ -36,7 +36,7 @@ class Servable(tf.Module):
         super().__init__(name="resnet_tasks")
         self._predictor = predictor
         self._names = [*labels.names, ""]  # -1 gathers the last
-        self.model_variables = [variable.value for variable in predictor.model.variables]
+        self.model_weights = [variable.value for variable in predictor.model.weights]  # no generators, as in a .keras file
         if assets is not None:
             self.labels_json = tf.saved_model.Asset(str(assets / LABELS))
         encoded = tf.TensorSpec([None], tf.string, name="image_bytes")

@@ -68,12 +68,10 @@ def find_pictures(what: list[str]) -> Iterator[str]:
 
 
 def fingerprint(loaded: Loaded) -> str:
-    """Tells one trained model from another: a hash of its weights and class names."""
-    digest = hashlib.sha256("\n".join(loaded.labels.names).encode())
-    variables = loaded.keras_model.variables if loaded.keras_model is not None else loaded.saved.model_variables
-    for variable in variables:
-        digest.update(np.ascontiguousarray(variable.numpy()).tobytes())
-    return digest.hexdigest()[:16]
+    """Tells one trained model from another: a hash of its weights, whatever their order, and of its class names."""
+    weights = loaded.keras_model.weights if loaded.keras_model is not None else loaded.saved.model_weights
+    parts = sorted(hashlib.sha256(np.ascontiguousarray(weight.numpy()).tobytes()).hexdigest() for weight in weights)
+    return hashlib.sha256("\n".join([*loaded.labels.names, *parts]).encode()).hexdigest()[:16]
 
 
 def _earlier(folder: Path, lines: Path, model: str) -> dict[str, dict]:

@@ -34,12 +34,7 @@ class RunFolder:
         self.path = Path(path)
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"--run {self.path}: expected a folder, and this is a file")
-        self.state = state_of(self.path)
-        if self.state != "new" and not resume:
-            raise UsageError(
-                f"{self.path} holds {'a finished' if self.state == 'finished' else 'an unfinished'} run; "
-                "name another folder, or go on with --resume"
-            )
+        self.state = startable(self.path, resume)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = open(self.path / ".lock", "a")  # noqa: SIM115 - held as long as the run
@@ -69,6 +64,17 @@ class RunFolder:
     def checkpoints(self) -> Path:
         """Where the checkpoints lie."""
         return self.path / "checkpoints"
+
+
+def startable(path: Path, resume: bool) -> str:
+    """The state of a folder in which a run may start, or go on; a UsageError where it may not."""
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"--run {path}: expected a folder, and this is a file")
+    state = state_of(path)
+    if state != "new" and not resume:
+        found = "a finished" if state == "finished" else "an unfinished"
+        raise UsageError(f"{path} holds {found} run; name another folder, or go on with --resume")
+    return state
 
 
 def state_of(path: Path) -> str:
