@@ -32,8 +32,6 @@ class RunFolder:
 
     def __init__(self, path: str | os.PathLike, resume: bool = False):
         self.path = Path(path)
-        if self.path.exists() and not self.path.is_dir():
-            raise UsageError(f"--run {self.path}: expected a folder, and this is a file")
         self.state = startable(self.path, resume)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
