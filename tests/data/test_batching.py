@@ -1,5 +1,6 @@
 """Batches: every picture once, and the same stream whatever the replicas, processes, skips and caches are."""
 
+import functools
 import io
 
 import numpy as np
@@ -43,9 +44,15 @@ def finish(batch: dict) -> tuple:
     return batch["image"], {name: batch[name] for name in ("index", "key", "label", "weight")}
 
 
-def batches_of(training: bool, batch_size: int = 8, *, split=None, cache="off", folder=None, **changes) -> Batches:
-    split = split or split_of()
-    return Batches(split, Pictures(split, cache, folder), batch_size, noisy, finish, training, **changes)
+@functools.cache
+def kept(count: int) -> Pictures:
+    """In memory, which makes for smaller graphs."""
+    return Pictures(split_of(count), "ram")
+
+
+def batches_of(training: bool, batch_size: int = 8, *, pictures: Pictures | None = None, **changes) -> Batches:
+    pictures = pictures or kept(COUNT)
+    return Batches(pictures.split, pictures, batch_size, noisy, finish, training, **changes)
 
 
 def taken(stream: tf.data.Dataset, count: int | None = None) -> list[dict]:
@@ -124,8 +131,8 @@ def test_to_skip_is_to_start_later(mixed):
 def test_shares_join_to_the_single_stream(kind, replicas, micro_batches):
     """First one process that feeds all replicas, then a process for each, in micro-batches, over the end of epochs."""
     training, size = kind != "evaluation", 64 if kind == "mixing" else 16
-    split = split_of(70 if kind == "mixing" else COUNT)
-    batches = batches_of(training, size, split=split, mix=get_mixup(1.0) if kind == "mixing" else None)
+    pictures = kept(70 if kind == "mixing" else COUNT)
+    batches = batches_of(training, size, pictures=pictures, mix=get_mixup(1.0) if kind == "mixing" else None)
     steps = 3 if training else batches.steps
     expected = taken(batches.stream(), steps)
     parts = replicas * micro_batches
@@ -153,7 +160,7 @@ def test_mixing_mixes():
 def test_a_broken_picture_keeps_its_place_and_weighs_nothing(mixed):
     options = {"mix": get_mixup(1.0)} if mixed else {}
     good = joined(taken(batches_of(training=True, **options).stream(), 4))
-    got = joined(taken(batches_of(training=True, split=split_of(broken=BROKEN), **options).stream(), 4))
+    got = joined(taken(batches_of(training=True, pictures=Pictures(split_of(broken=BROKEN)), **options).stream(), 4))
     np.testing.assert_array_equal(got["index"], good["index"])
     is_broken = good["index"] == BROKEN
     assert is_broken.sum() >= 1
@@ -164,13 +171,13 @@ def test_a_broken_picture_keeps_its_place_and_weighs_nothing(mixed):
 
 
 def test_a_broken_picture_in_evaluation():
-    got = joined(taken(batches_of(training=False, split=split_of(broken=BROKEN)).stream()))
+    got = joined(taken(batches_of(training=False, pictures=Pictures(split_of(broken=BROKEN))).stream()))
     assert list(got["index"]) == [*range(COUNT), -1, -1, -1]
     assert list(np.flatnonzero(got["weight"] == 0)) == [BROKEN, 21, 22, 23]
 
 
 def test_a_set_smaller_than_a_batch_is_gone_through_several_times():
-    batches = batches_of(training=True, batch_size=8, split=split_of(3))
+    batches = batches_of(training=True, batch_size=8, pictures=kept(3))
     assert batches.steps == 1
     got = np.reshape(indices(taken(batches.stream(), 6)), (6, 8))
     for epoch in got:
@@ -180,7 +187,7 @@ def test_a_set_smaller_than_a_batch_is_gone_through_several_times():
 
 def test_repeated_places_come_as_often_as_they_stand():
     places = np.array([0, 1, 1, 2, 2, 2, 2], np.int64)
-    batches = batches_of(training=True, batch_size=7, split=split_of(3), places=places)
+    batches = batches_of(training=True, batch_size=7, pictures=kept(3), places=places)
     for batch in taken(batches.stream(), 5):
         np.testing.assert_array_equal(np.bincount(batch["index"]), [1, 2, 4])
 
@@ -201,13 +208,13 @@ def test_epochs_are_what_fit_expects():
 @pytest.mark.parametrize("training", [False, True])
 def test_a_cache_changes_nothing(cache, training, tmp_path):
     split = split_of(broken=BROKEN)
-    expected = taken(batches_of(training, split=split).stream(), 6 if training else None)
-    got = taken(batches_of(training, split=split, cache=cache, folder=tmp_path).stream(), 6 if training else None)
+    expected = taken(batches_of(training, pictures=Pictures(split)).stream(), 6 if training else None)
+    got = taken(batches_of(training, pictures=Pictures(split, cache, tmp_path)).stream(), 6 if training else None)
     assert_equal(got, expected)
 
 
 def test_examples_are_the_pictures_as_read():
-    examples = list(batches_of(training=True, split=split_of(broken=BROKEN)).examples())
+    examples = list(batches_of(training=True, pictures=Pictures(split_of(broken=BROKEN))).examples())
     assert [example["id"] for example in examples] == [f"{index}.png" for index in range(COUNT)]
     assert [index for index, example in enumerate(examples) if not example["readable"]] == [BROKEN]
     assert examples[7]["image"].shape == (4, 6, 3) and np.all(examples[7]["image"] == 7) and examples[7]["label"] == 1

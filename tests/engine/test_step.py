@@ -337,7 +337,7 @@ def test_an_input_that_is_not_finite_leaves_the_weights_alone(tiny_pyramid):
     assert int(step.updates.numpy()) == 0 and float(step.scale.numpy()) == 1.0
 
 
-@pytest.mark.parametrize(("devices", "accumulate"), [("cpu:1", 1), ("cpu:1", 2), ("cpu:2", 1)])
+@pytest.mark.parametrize(("devices", "accumulate"), [("cpu:1", 1), pytest.param("cpu:1", 2, marks=pytest.mark.slow), pytest.param("cpu:2", 1, marks=pytest.mark.slow)])
 def test_xla_gives_the_same_losses(tiny_pyramid, devices, accumulate):
     settings = replace(PLAIN, precision="float32", accumulate=accumulate, freeze_norms=devices != "cpu:1")
     strategy, _ = choose_strategy("auto", devices)

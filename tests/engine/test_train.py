@@ -59,7 +59,7 @@ class Greys(Task):
         return tuple(self.split)
 
     def batches(self, split, training):
-        pictures = Pictures(self.split[split])
+        pictures = Pictures(self.split[split], "ram")
         flip = get_flip()
 
         def transform(example, key):
