@@ -30,6 +30,7 @@ test-all: $(VENV)/.installed-dev-peers lint
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 
 benchmarks: $(VENV)/.installed-dev-peers

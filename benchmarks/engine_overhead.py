@@ -3,8 +3,9 @@
     python benchmarks/engine_overhead.py [--steps 30] [--pairs 7]
 
 ResNet-20, batch 128, pictures in memory, float32.  Both do the same mathematics (SGD with momentum and Nesterov); the
-engine also has its weight decay, the gradient's norm and the check that all is finite.  The two take turns, and each
-turn's order alternates; what is printed is the median of the pairs' ratios.
+engine also has its weight decay, the gradient's norm and the check that all is finite.  It is measured as it trains, with the
+fused kernel of batch norms, and with Keras's norms, which are what `fit` runs: the difference is the loop's own cost.
+They take turns, in alternating order; what is printed is the median of the rounds' ratios.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import tensorflow as tf
 
 from resnet_tasks import backbones
 from resnet_tasks.classification import Classifier
+from resnet_tasks.engine.norms import set_norms
 from resnet_tasks.engine.optimizers import make_optimizer
 from resnet_tasks.engine.settings import TrainSettings
 from resnet_tasks.engine.step import TrainStep
@@ -41,7 +43,13 @@ def batches() -> tf.data.Dataset:
     images = rng.integers(0, 256, (8 * BATCH, 32, 32, 3)).astype("float32")
     label = rng.integers(0, 10, 8 * BATCH).astype("int32")
     targets = {"label": label, "weight": np.ones(8 * BATCH, "float32")}
-    return tf.data.Dataset.from_tensor_slices((images, targets)).batch(BATCH, drop_remainder=True).cache().repeat().prefetch(2)
+    return (
+        tf.data.Dataset.from_tensor_slices((images, targets))
+        .batch(BATCH, drop_remainder=True)
+        .cache()
+        .repeat()
+        .prefetch(2)
+    )
 
 
 class Fit:
@@ -59,11 +67,13 @@ class Fit:
 
 
 class Engine:
-    """The engine's step, its outcomes read at the end as the loop does."""
+    """The engine's step, its outcomes read at the end as the loop does; with its fused norms, or with Keras's own."""
 
-    def __init__(self):
+    def __init__(self, fused: bool):
         strategy = tf.distribute.get_strategy()
-        self.step = TrainStep(network(), make_optimizer(SETTINGS), strategy, SETTINGS)
+        net = network()
+        set_norms(net, synchronized=False, frozen=False, fused=fused)
+        self.step = TrainStep(net, make_optimizer(SETTINGS), strategy, SETTINGS)
         self.data = batches()
 
     def run(self, steps: int) -> None:
@@ -86,17 +96,20 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--pairs", type=int, default=7)
     options = parser.parse_args()
-    engine, fit = Engine(), Fit()
-    for runner in (engine, fit):
+    runners = {"engine": Engine(fused=True), "engine_with_keras_norms": Engine(fused=False), "fit": Fit()}
+    for runner in runners.values():
         runner.run(3)
-    pairs = []
+    rounds = []
     for number in range(options.pairs):
-        order = (engine, fit) if number % 2 else (fit, engine)
-        seconds = {runner: timed(runner, options.steps) for runner in order}
-        pairs.append((seconds[engine], seconds[fit]))
-        print(f"engine {BATCH / pairs[-1][0]:.0f} pictures/s, fit {BATCH / pairs[-1][1]:.0f} pictures/s", flush=True)
-    ratio = statistics.median(ours / bare for ours, bare in pairs)
-    print(json.dumps({"benchmark": "engine_overhead", "step_time_over_fit": round(ratio, 4), "pairs": options.pairs, "steps": options.steps}))
+        order = sorted(runners, reverse=bool(number % 2))
+        rounds.append({name: timed(runners[name], options.steps) for name in order})
+        print(", ".join(f"{name} {BATCH / rounds[-1][name]:.0f} pictures/s" for name in runners), flush=True)
+    ratios = {
+        f"{name}_step_time_over_fit": round(statistics.median(seconds[name] / seconds["fit"] for seconds in rounds), 4)
+        for name in runners
+        if name != "fit"
+    }
+    print(json.dumps({"benchmark": "engine_overhead", **ratios, "pairs": options.pairs, "steps": options.steps}))
 
 
 if __name__ == "__main__":

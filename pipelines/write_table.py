@@ -1,5 +1,7 @@
 """Keeps the small files of a run's figures, and writes the table of README.md from those that are kept.
 
+One of:
+
     python pipelines/write_table.py keep RUN      # into results/<recipe>/, then the table
     python pipelines/write_table.py               # the table alone
 """
@@ -49,7 +51,16 @@ def row(folder: Path) -> tuple[str, ...]:
     number = f"top-1 {metrics[split]['top1']:.2%} on {metrics[split]['images']:,} {split} pictures"
     hardware = f"{run['cores']} cores, {run['processor']}"
     minutes = f"{run['seconds'] / 60:.0f} min"
-    return run["recipe"], found("backbone"), found("where"), str(run["epochs"]), number, hardware, minutes, str(run["commit"])
+    return (
+        run["recipe"],
+        found("backbone"),
+        found("where"),
+        str(run["epochs"]),
+        number,
+        hardware,
+        minutes,
+        str(run["commit"]),
+    )
 
 
 def write_table() -> None:

@@ -9,9 +9,12 @@ import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from resnet_tasks.errors import UsageError
+
+if TYPE_CHECKING:
+    from resnet_tasks.engine.loaded import Loaded
 
 logger = logging.getLogger("resnet_tasks")
 
@@ -60,7 +63,8 @@ def train(
         return path
     if recipe is None and state == "new":
         logger.info("no recipe named: %s", named)
-    loaded = resumed(path, task, recipe, set, chosen) if state != "new" and resume else load_recipe(named, task, set, chosen)
+    goes_on = resume and state != "new"
+    loaded = resumed(path, task, recipe, set, chosen) if goes_on else load_recipe(named, task, set, chosen)
     with prepared(loaded, path, resume) as trainer:
         trainer.run()
         _conclude(path)
@@ -105,8 +109,9 @@ def evaluate(
     from resnet_tasks.opening import open_model, task_on
 
     opened = open_model(model, task)
-    where = {"data": data, "data_dir": data_dir, "images": images, "data_format": data_format}
-    chosen_task, source = task_on(opened, mapping=mapping, **where)
+    chosen_task, source = task_on(
+        opened, data=data, data_dir=data_dir, images=images, data_format=data_format, mapping=mapping
+    )
     for note in source.notes if data is not None else ():
         logger.info("%s", note)
     chosen = split or next(known for known in ("test", "val", "train") if known in chosen_task.splits)
@@ -116,7 +121,7 @@ def evaluate(
     return measure_and_write(chosen_task, opened.loaded, chosen, folder)
 
 
-def load(model: str | os.PathLike, checkpoint: str | None = None):
+def load(model: str | os.PathLike, checkpoint: str | None = None) -> "Loaded":
     """Opens a model to use it: `load(...).predict(["cells.jpg"])`.
 
     Args:
@@ -166,7 +171,11 @@ def predict(
 
 
 def export(
-    model: str | os.PathLike, *, task: str | None = None, output: str | os.PathLike | None = None, format: str = "saved_model"
+    model: str | os.PathLike,
+    *,
+    task: str | None = None,
+    output: str | os.PathLike | None = None,
+    format: str = "saved_model",
 ) -> Path:
     """Writes the artefact and proves it on pictures.
 
@@ -189,13 +198,20 @@ def export(
     from resnet_tasks.opening import model_card, open_model, sample_pictures
 
     opened = open_model(model, task)
-    if opened.kind == "saved_model":
+    predictor = opened.loaded.predictor
+    if predictor is None:
         raise UsageError(f"{model} is an artefact already; name the run or the .keras file that it was made from")
     folder = Path(output) if output is not None else opened.beside("export") / "saved_model" / "1"
     pictures, came_from = sample_pictures(opened)
     card = {**model_card(opened), "parity_pictures": came_from}
-    parity = export_saved_model(opened.loaded.predictor, opened.loaded.labels, card, pictures, folder)
-    logger.info("%s: largest difference %.1e on %d pictures (%s)", folder, parity["largest_difference"], parity["images"], came_from)
+    parity = export_saved_model(predictor, opened.loaded.labels, card, pictures, folder)
+    logger.info(
+        "%s: largest difference %.1e on %d pictures (%s)",
+        folder,
+        parity["largest_difference"],
+        parity["images"],
+        came_from,
+    )
     return folder
 
 
@@ -290,55 +306,6 @@ def lr_find(
 
     with trainer_of(task, recipe, data=data, set=set, flags=flags) as trainer:
         return find_learning_rate(trainer)
-
-
-def demo(task: str = "classify") -> dict:
-    """Trains, evaluates, exports, reloads and predicts on the embedded data; under `runs/demo/`.
-
-    Returns:
-        `accuracy`, `report`, `saved_model`, `run`, `seconds`, and `answers` of the reloaded artefact on three pictures.
-    """
-    import time
-
-    from resnet_tasks.engine.run_folder import next_free
-    from resnet_tasks.opening import known, open_model, task_on
-
-    start = time.perf_counter()
-    run = train(task, f"quickstart/{known(task)}_digits", run=next_free(Path("runs") / "demo", task))
-    metrics = json.loads((run / "evaluation" / "test" / "metrics.json").read_text())
-    saved = export(run)
-    reloaded = load(saved)
-    split = task_on(open_model(run))[0].batches("test", training=False).split
-    answers = reloaded.predict([split.read(index) for index in range(3)])
-    return {
-        "accuracy": metrics["top1"],
-        "report": run / "report.html",
-        "saved_model": saved,
-        "run": run,
-        "seconds": time.perf_counter() - start,
-        "answers": [{**answer, "file": split.ids[row]} for row, answer in enumerate(answers)],
-    }
-
-
-def doctor() -> list[str]:
-    """What this installation is and has, a line a fact: versions, devices, memory, recipes."""
-    import tensorflow as tf
-
-    from resnet_tasks.data.pictures import free_memory
-    from resnet_tasks.engine.run_folder import environment
-    from resnet_tasks.recipes import find
-
-    facts = environment()
-    gpus = tf.config.list_physical_devices("GPU")
-    return [
-        f"Python {facts['python']} on {facts['platform']}",
-        f"{facts['cores']} cores of {facts['processor']}",
-        *(f"{name} {version}" for name, version in facts["packages"].items()),
-        f"Keras backend: {facts['keras_backend']}",
-        f"{len(gpus)} GPUs" + "".join(f", {gpu.name}" for gpu in gpus),
-        f"{free_memory() / 2**30:.1f} GiB of memory free",
-        f"{len(find.names())} recipes in {find.folder()}",
-    ]
 
 
 def _conclude(run: Path) -> None:

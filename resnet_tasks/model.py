@@ -37,9 +37,7 @@ class Pyramid(keras.Model):
     @property
     def pyramid_level_inputs(self) -> dict[str, str]:
         """`{"P2": layer name, ...}`: the layers behind the levels, as KerasCV's detectors read them."""
-        return {
-            f"P{key[1:]}": tensor._keras_history.operation.name for key, tensor in self.output.items()
-        }
+        return {f"P{key[1:]}": tensor._keras_history.operation.name for key, tensor in self.output.items()}
 
 
 class TaskModel(keras.Model):

@@ -9,8 +9,15 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from resnet_tasks.errors import DataError, UsageError, nearest
+
+if TYPE_CHECKING:
+    from resnet_tasks.data.examples import Source
+    from resnet_tasks.engine.loaded import Loaded
+    from resnet_tasks.model import TaskModel
+    from resnet_tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -35,7 +42,7 @@ TASKS = {
 }
 
 
-def part(reference: str):
+def part(reference: str) -> Any:
     """The object behind `module:name`."""
     module, _, name = reference.partition(":")
     return getattr(importlib.import_module(module), name)
@@ -53,12 +60,12 @@ class Opened:
     """A model that was opened.
 
     Attributes:
-        loaded: What answers (`engine.loaded.Loaded`).
+        loaded: What answers.
         run: The run folder it belongs to, or `None`.
         kind: "run", "keras" or "saved_model".
     """
 
-    loaded: object
+    loaded: "Loaded"
     run: Path | None
     kind: str
 
@@ -96,7 +103,9 @@ def open_model(model: str | os.PathLike, task: str | None = None, checkpoint: st
     elif (path / "recipe.yaml").is_file():
         opened = Opened(_of_run(path, checkpoint), path, "run")
     else:
-        raise UsageError(f"{path}: expected a run folder (with recipe.yaml), a .keras file or a SavedModel (with saved_model.pb)")
+        raise UsageError(
+            f"{path}: expected a run folder (with recipe.yaml), a .keras file or a SavedModel (with saved_model.pb)"
+        )
     if task is not None and opened.loaded.task != known(task):
         raise UsageError(f"{path} is a model of the task {opened.loaded.task!r}, not {task!r}")
     return opened
@@ -110,7 +119,7 @@ def task_on(
     images: str | None = None,
     data_format: str = "auto",
     mapping: Mapping[str, str] | None = None,
-):
+) -> "tuple[Task, Source]":
     """The model's task on data: the run's own, or others whose classes are matched to the model's by name.
 
     Returns:
@@ -121,7 +130,7 @@ def task_on(
 
     task = opened.loaded.task
     kept = opened.run / "recipe.yaml" if opened.run else None
-    flags = {"data.where": data, "data.data_dir": data_dir, "data.images": images}
+    flags: dict[str, Any] = {"data.where": data, "data.data_dir": data_dir, "data.images": images}
     if data is not None:
         flags["data.format"] = data_format
     if kept is None:
@@ -140,7 +149,7 @@ def task_on(
 
 
 def sample_pictures(opened: Opened, count: int = 16) -> tuple[list[bytes], str]:
-    """Encoded pictures to try an artefact on, and where they come from: the run's own data, else the embedded digits."""
+    """Encoded pictures to try an artefact on, and where they are from: the run's own data, else the embedded digits."""
     from resnet_tasks.data.readers import read_classification
 
     try:
@@ -176,7 +185,7 @@ def model_card(opened: Opened) -> dict:
     return card
 
 
-def _of_keras(path: Path):
+def _of_keras(path: Path) -> "Loaded":
     from resnet_tasks.engine.loaded import read_keras
 
     for entry in TASKS.values():
@@ -184,7 +193,7 @@ def _of_keras(path: Path):
     return _of_model(read_keras(path), path)
 
 
-def _of_model(model, path: Path):
+def _of_model(model: "TaskModel", path: Path) -> "Loaded":
     from resnet_tasks.data.examples import LabelMap
     from resnet_tasks.engine.loaded import Loaded
 
@@ -195,13 +204,13 @@ def _of_model(model, path: Path):
     raise DataError(f"{path} holds a {type(model).__name__}, which is no task's model of this package")
 
 
-def _of_run(path: Path, checkpoint: str | None):
+def _of_run(path: Path, checkpoint: str | None) -> "Loaded":
     if checkpoint is None and (path / "model.keras").is_file():
         return _of_keras(path / "model.keras")
     return _of_model(_from_checkpoint(path, checkpoint), path)
 
 
-def _from_checkpoint(path: Path, which: str | None):
+def _from_checkpoint(path: Path, which: str | None) -> "TaskModel":
     """The model of a run with the values of one of its checkpoints."""
     from resnet_tasks.data.examples import LabelMap, Source
     from resnet_tasks.engine.checkpoints import model_values, named
@@ -209,7 +218,9 @@ def _from_checkpoint(path: Path, which: str | None):
     from resnet_tasks.recipes import build
     from resnet_tasks.recipes.load import load_recipe
 
-    folder = named(path / "checkpoints", which or "best") or (named(path / "checkpoints", "last") if which is None else None)
+    folder = named(path / "checkpoints", which or "best") or (
+        named(path / "checkpoints", "last") if which is None else None
+    )
     if folder is None:
         raise UsageError(f"{path} has no checkpoint{f' {which!r}' if which else ''} yet")
     recipe = load_recipe(path / "recipe.yaml")
@@ -217,7 +228,9 @@ def _from_checkpoint(path: Path, which: str | None):
     source = Source(where=str(path), format="labels", labels=labels, splits={})
     with precision(recipe.train.precision):
         model = build.task_of(recipe, source).build()
-    for variable, value in zip(model.variables, model_values(folder, model, averaged=recipe.train.ema > 0), strict=True):
+    for variable, value in zip(
+        model.variables, model_values(folder, model, averaged=recipe.train.ema > 0), strict=True
+    ):
         variable.assign(value)
     return model
 
@@ -230,18 +243,27 @@ def _artefact(path: Path) -> Path | None:
     return max(versions, key=lambda child: int(child.name), default=None)
 
 
-def _of_artefact(path: Path):
+def _of_artefact(path: Path) -> "Loaded":
     from resnet_tasks.engine.loaded import Loaded
 
     card = path / "model_card.json"
     try:
         task = json.loads(card.read_text())["task"]
     except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{path} is a SavedModel, but not one of resnet-tasks: {card.name} is missing or damaged") from error
+        raise DataError(
+            f"{path} is a SavedModel, but not one of resnet-tasks: {card.name} is missing or damaged"
+        ) from error
     describe: Callable = part(TASKS[known(task)].describe)
     return Loaded.of_artefact(path, describe)
 
 
 def _run_above(path: Path) -> Path | None:
     """The run folder that a model lies in, if it lies in one."""
-    return next((parent for parent in path.resolve().parents if (parent / "recipe.yaml").is_file() and (parent / "labels.json").is_file()), None)
+    return next(
+        (
+            parent
+            for parent in path.resolve().parents
+            if (parent / "recipe.yaml").is_file() and (parent / "labels.json").is_file()
+        ),
+        None,
+    )

@@ -1,9 +1,8 @@
-"""A run's start: the recipe of a resumed run, and a trainer in its run folder, with all that it was told written down."""
+"""A run's start: the recipe of a resumed run, and a trainer in its run folder, with all it was told written down."""
 
 import contextlib
 import logging
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +25,18 @@ def resumed(run: Path, task: str, recipe, set, flags: dict):
     kept = load_recipe(run / "recipe.yaml", task)
     asked = load_recipe(recipe or run / "recipe.yaml", task, set, flags)
     before, after = _flat(kept.model_dump(mode="json")), _flat(asked.model_dump(mode="json"))
-    changes = {key: value for key, value in after.items() if before.get(key) != value and value != "auto" and key != "description"}
+    changes = {
+        key: value
+        for key, value in after.items()
+        if before.get(key) != value and value != "auto" and key != "description"
+    }
     refused = sorted(key for key in changes if key not in MAY_CHANGE)
     if refused:
         shown = "; ".join(f"{key}: {before.get(key)!r} -> {changes[key]!r}" for key in refused)
-        raise UsageError(f"--resume: a run cannot change what its steps compute ({shown}); leave these as they were, or start another run")
+        raise UsageError(
+            f"--resume: a run cannot change what its steps compute ({shown}); "
+            "leave these as they were, or start another run"
+        )
     for key, value in changes.items():
         logger.info("--resume honours %s: %r -> %r", key, before.get(key), value)
     return load_recipe(run / "recipe.yaml", task, flags=changes)

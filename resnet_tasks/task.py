@@ -5,13 +5,13 @@ predictions, and keeps the state that was best by the task's monitor.
 """
 
 import abc
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from resnet_tasks.data.batching import Batches
-from resnet_tasks.data.examples import LabelMap
+from resnet_tasks.data.examples import LabelMap, Source
 from resnet_tasks.model import TaskModel
 
 
@@ -97,6 +97,18 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def draw(self, image, prediction: dict):
         """A Pillow picture of the prediction on the image `(height, width, 3)` uint8."""
+
+    @abc.abstractmethod
+    def matched(self, source: Source, mapping: Mapping[str, str] | None = None) -> "Task":
+        """This task's settings on other data, whose classes are matched to this one's labels by name.
+
+        Args:
+            source: The other data.
+            mapping: From a class of the data to one of the labels, or to "ignore".
+
+        Raises:
+            DataError: A class of the data that the labels do not hold, and the mapping does not speak of.
+        """
 
     def fit_batches(self, split: str):
         """The split as a `tf.data.Dataset` for `keras.Model.fit`: another epoch at each iteration."""

@@ -34,15 +34,19 @@ MAY_IMPORT = {
     "opening": TRUNK | TASKS | {"engine", "recipes"},
     "starting": TRUNK | TASKS | {"engine", "recipes"},
     "commands": TRUNK | TASKS | {"engine", "recipes", "opening", "starting"},
-    "cli": {"commands", "recipes", "backbones"},  # of the backbones their table, for `resnet-tasks backbones`
+    "demo": TRUNK | TASKS | {"engine", "recipes", "opening", "starting", "commands"},
+    "doctor": TRUNK | TASKS | {"engine", "recipes", "opening", "starting", "commands"},
+    # Of the backbones their table, for `resnet-tasks backbones`.
+    "cli": {"commands", "demo", "doctor", "recipes", "backbones"},
     "__init__": TRUNK | TASKS | {"commands"},
 }
 # The rims: where `tensorflow` may be imported, at the top or inside a function.
-RIMS = {"data", "engine", "starting", "commands"}
+RIMS = {"data", "engine", "starting", "commands", "doctor"}
 RIMS_OF_A_TASK = {"task.py", "predictor.py", "metrics.py"}
 # Seconds to import each; only the commands' bodies may ask for them.
 HEAVY = {"tensorflow", "keras", "keras_cv", "tensorflow_datasets", "matplotlib", "sklearn", "scipy", "jax", "torch"}
-LIGHT = ("resnet_tasks", "errors", "commands", "opening", "cli.main", "recipes.find", "recipes.load", "backbones")
+LIGHT = ("resnet_tasks", "errors", "commands", "demo", "doctor", "opening", "backbones")
+LIGHT += ("cli.main", "recipes.find", "recipes.load")
 SAYS_NOTHING = {"utils", "util", "helpers", "helper", "common", "misc", "base", "tools"}
 LONGEST_FILE, LONGEST_FUNCTION = 350, 50  # lines
 

@@ -80,7 +80,9 @@ def test_run_keras_file_and_artefact_are_measured_alike(digits_run, digits_artef
     of_run, *others = (resnet_tasks.evaluate(path, output=tmp_path / name) for name, path in models.items())
     assert of_run["images"] > 100
     for other in others:
-        assert {name: other[name] for name in FIGURES} == pytest.approx({name: of_run[name] for name in FIGURES}, abs=1e-6)
+        assert {name: other[name] for name in FIGURES} == pytest.approx(
+            {name: of_run[name] for name in FIGURES}, abs=1e-6
+        )
         for name, row in of_run["per_class"].items():
             assert other["per_class"][name] == pytest.approx(row, abs=1e-6)
         assert (other["images"], other["split"]) == (of_run["images"], "test")
@@ -91,7 +93,9 @@ def test_run_keras_file_and_artefact_are_measured_alike(digits_run, digits_artef
     assert drawn == min(24, len(tables[0]) - 1)
 
 
-def test_a_model_far_from_its_run_needs_data_and_keeps_its_preparation(digits_run, digits_artefact, tmp_path, monkeypatch):
+def test_a_model_far_from_its_run_needs_data_and_keeps_its_preparation(
+    digits_run, digits_artefact, tmp_path, monkeypatch
+):
     expected = resnet_tasks.evaluate(digits_run, split="val")
     monkeypatch.chdir(tmp_path)
     shutil.copy(digits_run / "model.keras", tmp_path / "far.keras")
@@ -100,7 +104,9 @@ def test_a_model_far_from_its_run_needs_data_and_keeps_its_preparation(digits_ru
         with pytest.raises(UsageError, match="lies outside a run, which would know its data; pass --data"):
             resnet_tasks.evaluate(model)
         got = resnet_tasks.evaluate(model, data="digits", split="val")
-        assert {name: got[name] for name in FIGURES} == pytest.approx({name: expected[name] for name in FIGURES}, abs=1e-6)
+        assert {name: got[name] for name in FIGURES} == pytest.approx(
+            {name: expected[name] for name in FIGURES}, abs=1e-6
+        )
     assert json.loads((tmp_path / "evaluation" / "val" / "metrics.json").read_text())["top1"] == got["top1"]
 
 
@@ -127,7 +133,15 @@ def test_a_subset_of_the_classes_is_matched_by_name_and_said(digits_run, digits_
 
 def test_other_names_are_mapped_or_ignored_and_unknown_ones_shown(digits_run, digits_model, tmp_path, capsys):
     files = folder_of_digits(tmp_path / "words", {"3": "three", "5": "five", "8": "8"})
-    arguments = ["classify", "evaluate", str(digits_run), "--data", str(tmp_path / "words"), "--output", str(tmp_path / "out")]
+    arguments = [
+        "classify",
+        "evaluate",
+        str(digits_run),
+        "--data",
+        str(tmp_path / "words"),
+        "--output",
+        str(tmp_path / "out"),
+    ]
     assert main(arguments) == 3
     error = capsys.readouterr().err
     assert "'five'" in error and "the model: 0, 1, 2" in error and "--map DATA=MODEL" in error
@@ -260,7 +274,8 @@ def test_training_over_two_devices_measures_a_split_that_is_smaller_than_a_batch
                 (tmp_path / "data" / split / str(label) / f"{place}.png").write_bytes(source["train"].read(place))
     changes = {
         "model.backbone": "tiny_backbone:backbone", "model.image_size": 8, "model.norm": "sync_batch",
-        "data.cache": "off", "train.epochs": 1, "train.batch_size": 16, "train.strategy": "mirrored", "train.devices": "cpu:2",
+        "data.cache": "off", "train.epochs": 1, "train.batch_size": 16,
+        "train.strategy": "mirrored", "train.devices": "cpu:2",
     }  # fmt: skip
     run = resnet_tasks.train(
         "classify", "quickstart/classify_digits", data=str(tmp_path / "data"), run=tmp_path / "run", set=changes
@@ -277,7 +292,9 @@ def test_training_over_two_devices_measures_a_split_that_is_smaller_than_a_batch
 def test_doctor_names_versions_and_recipes():
     import tensorflow as tf
 
-    lines = resnet_tasks.commands.doctor()
+    from resnet_tasks.doctor import doctor
+
+    lines = doctor()
     assert f"tensorflow {tf.__version__}" in lines
     assert "Keras backend: tensorflow" in lines
     assert any(line.endswith("pipelines") and int(line.split()[0]) >= 5 for line in lines)

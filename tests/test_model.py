@@ -58,7 +58,11 @@ def test_a_pyramid_names_its_levels_for_other_peoples_detectors():
 def test_the_ratio_is_zero_where_nothing_was_counted():
     assert float(ratio(ops.array(6.0), ops.array(4.0))) == 1.5
     assert float(ratio(ops.array(6.0), ops.array(0.0))) == 0.0
-    terms = {"a": (ops.array(6.0), ops.array(4.0)), "b": (ops.array(5.0), ops.array(0.0)), "c": (ops.array(-1.0), ops.array(2.0))}
+    terms = {
+        "a": (ops.array(6.0), ops.array(4.0)),
+        "b": (ops.array(5.0), ops.array(0.0)),
+        "c": (ops.array(-1.0), ops.array(2.0)),
+    }
     assert float(total_loss(terms)) == 1.0
 
 
@@ -98,7 +102,9 @@ def test_fit_trains_with_that_loss():
 def test_fit_under_replicas_is_refused_and_names_the_engine():
     import tensorflow as tf
 
-    strategy = tf.distribute.MirroredStrategy(["/CPU:0", "/CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice())
+    strategy = tf.distribute.MirroredStrategy(
+        ["/CPU:0", "/CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice()
+    )
     with strategy.scope():
         model = Regressor(backbone=pyramid())
         model.compile(keras.optimizers.SGD(0.1))
@@ -131,4 +137,6 @@ def test_a_model_comes_back_from_its_file(tmp_path):
     images, _ = batch()
     np.testing.assert_array_equal(ops.convert_to_numpy(again(images)), ops.convert_to_numpy(model(images)))
     shared = {variable.path for variable in again.backbone.weights}
-    assert len(again.weights) == len(again.backbone.weights) + 2 and len(shared) == 6, "the backbone lies in the model once"
+    assert len(again.weights) == len(again.backbone.weights) + 2 and len(shared) == 6, (
+        "the backbone lies in the model once"
+    )

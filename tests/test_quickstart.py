@@ -60,7 +60,12 @@ def test_the_run_folder_is_whole(trained):
 def test_the_command_says_where_things_are_and_what_it_chose(trained):
     run, done = trained
     assert "report.html" in done.stdout and "model.keras" in done.stdout
-    for said in ("train.precision: auto is float32", "the only device", "trainable parameters", f"epoch {EPOCHS} of {EPOCHS}"):
+    for said in (
+        "train.precision: auto is float32",
+        "the only device",
+        "trainable parameters",
+        f"epoch {EPOCHS} of {EPOCHS}",
+    ):
         assert said in done.stderr
         assert said in (run / "log.txt").read_text()
     assert "Traceback" not in done.stderr

@@ -68,12 +68,14 @@ def create(
     """
     entry = _entry(name)
     _check(input_shape, weights, output_stride, norm)
-    if isinstance(entry.spec, IResNetSpec):
-        from resnet_tasks.backbones.iresnet import iresnet as build
-    else:
-        from resnet_tasks.backbones.residual import resnet as build
     spec = replace(entry.spec, norm=norm)
-    return build(spec, tuple(input_shape), output_stride=output_stride, name=name)
+    if isinstance(spec, IResNetSpec):
+        from resnet_tasks.backbones.iresnet import iresnet
+
+        return iresnet(spec, tuple(input_shape), output_stride=output_stride, name=name)
+    from resnet_tasks.backbones.residual import resnet
+
+    return resnet(spec, tuple(input_shape), output_stride=output_stride, name=name)
 
 
 def _entry(name: str):

@@ -93,7 +93,10 @@ def _bins(scores: np.ndarray) -> np.ndarray:
 
 
 def _per_class(confusion: np.ndarray, class_names: tuple[str, ...]) -> dict[str, dict]:
-    """Precision, recall and F1 by class; recall is None where a class does not occur, all are 0 where nothing is right."""
+    """Precision, recall and F1 by class.
+
+    Recall is None where a class does not occur, all are 0 where nothing is right.
+    """
     right, truths, answers = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
     rows = {}
     for name, r, t, a in zip(class_names, right.tolist(), truths.tolist(), answers.tolist()):

@@ -73,7 +73,11 @@ class Classifier(TaskModel):
         """
         classes = len(self.class_names)
         label = targets["label"]
-        shares = ops.one_hot(label, classes, dtype=outputs.dtype) if len(label.shape) == 1 else ops.cast(label, outputs.dtype)
+        shares = (
+            ops.one_hot(label, classes, dtype=outputs.dtype)
+            if len(label.shape) == 1
+            else ops.cast(label, outputs.dtype)
+        )
         shares = shares * (1 - self.label_smoothing) + self.label_smoothing / classes
         entropy = -ops.sum(shares * ops.log_softmax(outputs, axis=-1), axis=-1)
         weight = ops.cast(targets["weight"], entropy.dtype) if "weight" in targets else ops.ones_like(entropy)

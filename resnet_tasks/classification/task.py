@@ -2,16 +2,18 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 
 from resnet_tasks import backbones
+from resnet_tasks.backbones.specs import Norm
 from resnet_tasks.classification.metrics import measure
 from resnet_tasks.classification.model import Classifier
 from resnet_tasks.classification.predictor import ClassificationPredictor, draw
@@ -26,9 +28,9 @@ from resnet_tasks.task import Monitor, Task
 class Augmentation:
     """What is random about a training picture; the recipe's section `augment` says what each means."""
 
-    flip: str = "none"
+    flip: Literal["none", "random", "alternate"] = "none"
     pad_crop: int = 0
-    pad_mode: str = "zeros"
+    pad_mode: Literal["zeros", "reflect"] = "zeros"
     random_resized_crop: tuple[tuple[float, float], tuple[float, float]] | None = None  # scale, ratio
     rand_augment: tuple[int, float] | None = None  # layers, magnitude
     color_jitter: float = 0.0
@@ -59,7 +61,7 @@ class ClassificationSettings:
     """
 
     backbone: str | Callable = "resnet_50"
-    norm: str = "batch"
+    norm: Norm = "batch"
     image_size: tuple[int, int] = (224, 224)
     crop_fraction: float = 1.0
     dropout: float = 0.0
@@ -68,8 +70,8 @@ class ClassificationSettings:
     evaluation_batch_size: int = 32
     augmentation: Augmentation = field(default_factory=Augmentation)
     close_after: int | None = None
-    balance: str = "none"
-    cache: str = "off"
+    balance: Literal["none", "weights", "repeat"] = "none"
+    cache: Literal["off", "ram", "disk"] = "off"
     cache_folder: Path | None = None
     seed: int = 0
 
@@ -137,13 +139,24 @@ class Classification(Task):
         return measure(pairs, self.labels.names)
 
     def findings(self, measured: dict, folder: Path) -> None:
-        """per_class.csv, confusion.csv, reliability.json and mistakes.csv (file, truth, answer, score; most confident first)."""
+        """per_class.csv, confusion.csv, reliability.json and mistakes.csv.
+
+        The columns of the mistakes are file, truth, answer and score; the most confident come first.
+        """
         (folder / "reliability.json").write_text(json.dumps(measured["reliability"]))
         names, ids = self.labels.names, self.source.splits[measured["split"]].ids
         columns = ("class", "precision", "recall", "f1", "images")
-        _write_csv(folder / "per_class.csv", columns, ([name, *row.values()] for name, row in measured["per_class"].items()))
-        _write_csv(folder / "confusion.csv", ("truth", *names), ([name, *row] for name, row in zip(names, measured["confusion"])))
-        mistakes = ([ids[m["index"]], names[m["truth"]], names[m["answer"]], f"{m['score']:.6f}"] for m in measured["mistakes"])
+        _write_csv(
+            folder / "per_class.csv", columns, ([name, *row.values()] for name, row in measured["per_class"].items())
+        )
+        _write_csv(
+            folder / "confusion.csv",
+            ("truth", *names),
+            ([name, *row] for name, row in zip(names, measured["confusion"])),
+        )
+        mistakes = (
+            [ids[m["index"]], names[m["truth"]], names[m["answer"]], f"{m['score']:.6f}"] for m in measured["mistakes"]
+        )
         _write_csv(folder / "mistakes.csv", ("file", "truth", "answer", "score"), mistakes)
 
     def draw(self, image: np.ndarray, prediction: dict) -> Image.Image:
@@ -233,12 +246,7 @@ class Classification(Task):
         counts = np.bincount(labels, minlength=len(self.labels))
         return np.repeat(np.arange(len(labels)), np.round(counts.max() / counts[labels]).astype(int)).astype(np.int64)
 
-    def matched(self, source: Source, mapping: dict[str, str] | None = None) -> "Classification":
-        """This task's settings on other data, whose classes are matched to this one's labels by name.
-
-        Raises:
-            DataError: A class of the data that the labels do not hold, and the mapping does not speak of.
-        """
+    def matched(self, source: Source, mapping: Mapping[str, str] | None = None) -> "Classification":
         ids = self.labels.match(source.labels, mapping)
         splits = {}
         for name, split in source.splits.items():

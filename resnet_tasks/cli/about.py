@@ -15,8 +15,8 @@ def backbones() -> None:
     from resnet_tasks.backbones import catalog
 
     rows = [("name", "parameters", "levels", "paper")]
-    for row in map(catalog.describe, catalog.names()):
-        rows.append((row.name, f"{row.parameters:,}", f"{row.levels[0]}..{row.levels[-1]}", row.paper))
+    for one in map(catalog.describe, catalog.names()):
+        rows.append((one.name, f"{one.parameters:,}", f"{one.levels[0]}..{one.levels[-1]}", one.paper))
     name, parameters, levels, _ = (max(len(row[column]) for row in rows) for column in range(4))
     for row in rows:
         click.echo(f"{row[0]:<{name}}  {row[1]:>{parameters}}  {row[2]:<{levels}}  {row[3]}")
@@ -29,16 +29,16 @@ def demo(task: str) -> None:
 
     Train, evaluate, export, reload and predict, in minutes on a CPU; nothing is downloaded.
     """
-    from resnet_tasks import commands
+    from resnet_tasks.demo import demo
 
-    done = commands.demo(task)
+    done = demo(task)
     echo_values({"accuracy": f"{done['accuracy']:.2%}", "report": done["report"], "SavedModel": done["saved_model"]})
 
 
 @click.command()
 def doctor() -> None:
     """What this installation has and lacks."""
-    from resnet_tasks import commands
+    from resnet_tasks.doctor import doctor
 
-    for line in commands.doctor():
+    for line in doctor():
         click.echo(line)

@@ -117,7 +117,9 @@ data_option = click.option(
     help="A folder, an annotation file or tfds:NAME; train=WHERE, val=WHERE give splits apart.",
 )
 _READING = (
-    click.option("--data-format", metavar="NAME", default="auto", help="Instead of finding out the format of the data."),
+    click.option(
+        "--data-format", metavar="NAME", default="auto", help="Instead of finding out the format of the data."
+    ),
     click.option("--images", type=click.Path(), metavar="DIR", help="Where the pictures of an annotation file lie."),
     click.option("--data-dir", type=click.Path(), metavar="DIR", help="Where TFDS keeps its data sets."),
 )

@@ -10,7 +10,7 @@ import itertools
 import math
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
@@ -58,21 +58,24 @@ class Batches:
     training: bool
     mix: Callable | None = None
     seed: int = 0
-    places: np.ndarray = field(default=None)
+    places: np.ndarray | None = None
 
     def __post_init__(self):
         if not len(self.split):
             raise DataError(f"split {self.split.name!r} holds no picture; expected at least one")
         if self.batch_size < 1:
             raise UsageError(f"batch size {self.batch_size}: expected 1 or more")
-        if self.places is None:
-            object.__setattr__(self, "places", np.arange(len(self.split), dtype=np.int64))
+
+    @property
+    def count(self) -> int:
+        """Pictures of an epoch, each as often as `places` holds it."""
+        return len(self.split) if self.places is None else len(self.places)
 
     @property
     def steps(self) -> int:
         """Steps of an epoch.  In training a remainder smaller than a batch is left to the next epoch's draw."""
-        count = len(self.places) / self.batch_size
-        return max(1, math.floor(count)) if self.training else math.ceil(count)
+        steps = self.count / self.batch_size
+        return max(1, math.floor(steps)) if self.training else math.ceil(steps)
 
     def ids(self, indices) -> list[str]:
         """The files (or names) of the pictures at these indices of the split; -1 is padding and left out."""
@@ -100,7 +103,9 @@ class Batches:
         number = itertools.count()
         if not self.training:
             return self.stream()
-        epochs = tf.data.Dataset.from_generator(lambda: iter([next(number)]), output_signature=tf.TensorSpec((), tf.int64))
+        epochs = tf.data.Dataset.from_generator(
+            lambda: iter([next(number)]), output_signature=tf.TensorSpec((), tf.int64)
+        )
         size = self.steps * self.batch_size
         places = epochs.flat_map(lambda epoch: tf.data.Dataset.range(epoch * size, (epoch + 1) * size))
         dataset = self._pipeline(places, self._part(1, 1))
@@ -138,8 +143,8 @@ class Batches:
 
     def _pipeline(self, places: tf.data.Dataset, part: int) -> tf.data.Dataset:
         workers = os.cpu_count() or 1
-        mixes = bool(self.mix and self.training)
-        group = self.group if mixes else part
+        mix = self.mix if self.training else None
+        group = self.group if mix else part
         # Nothing here is written for AutoGraph, whose conversion takes longer than all the tracing.
         plain = tf.autograph.experimental.do_not_convert
         example = plain(self._example(self.pictures.read))
@@ -149,9 +154,9 @@ class Batches:
         else:
             dataset = places.map(example, num_parallel_calls=workers, deterministic=True)
             dataset = dataset.batch(group, drop_remainder=True)
-        if mixes:
-            mix = plain(lambda pictures: self.mix(pictures, pictures["key"]))
-            mixed = dataset.map(mix, num_parallel_calls=workers, deterministic=True)
+        if mix:
+            mixing = plain(lambda pictures: mix(pictures, pictures["key"]))
+            mixed = dataset.map(mixing, num_parallel_calls=workers, deterministic=True)
             dataset = mixed.batch(part // group, drop_remainder=True).map(_merge_groups)
         dataset = dataset.map(self.finish).prefetch(4)
         options = tf.data.Options()
@@ -162,8 +167,8 @@ class Batches:
 
     def _example(self, read: Callable) -> Callable:
         """From a place to an example on its canvas; `read(index)` gives its picture."""
-        count, size = len(self.places), self.steps * self.batch_size
-        table = tf.constant(self.places)
+        count, size = self.count, self.steps * self.batch_size
+        table = tf.constant(np.arange(count, dtype=np.int64) if self.places is None else self.places)
         annotations = {name: tf.constant(values) for name, values in self.split.annotations.items()}
 
         def shuffled(epoch, place):
@@ -192,5 +197,9 @@ class Batches:
 
 def _merge_groups(batch: dict) -> dict:
     """`(groups, size, ...)` to `(groups * size, ...)` in every value."""
-    return {name: tf.reshape(value, tf.concat([[-1], tf.shape(value)[2:]], 0)) if value.shape[2:].rank is None
-            else tf.reshape(value, [-1, *value.shape[2:]]) for name, value in batch.items()}
+    return {
+        name: tf.reshape(value, tf.concat([[-1], tf.shape(value)[2:]], 0))
+        if value.shape[2:].rank is None
+        else tf.reshape(value, [-1, *value.shape[2:]])
+        for name, value in batch.items()
+    }

@@ -144,9 +144,7 @@ def _count(source: Source, split: str) -> np.ndarray:
 
 def _classes(source: Source) -> Iterator[Finding]:
     for split in source.splits:
-        missing = [
-            name for name, count in zip(source.labels.names, _count(source, split), strict=True) if not count
-        ]
+        missing = [name for name, count in zip(source.labels.names, _count(source, split), strict=True) if not count]
         if missing:
             level = "error" if split == "train" else "warning"
             yield Finding(level, f"no picture in {split} of {len(missing)} of the classes: {_listed(missing)}")

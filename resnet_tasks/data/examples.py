@@ -58,9 +58,7 @@ class LabelMap:
     def index(self, name: str) -> int:
         """Returns the id of a name; raises DataError with the nearest one if it is unknown."""
         if name not in self.names:
-            raise DataError(
-                f"unknown class {name!r}{nearest(name, self.names)} (known: {_listed(self.names)})"
-            )
+            raise DataError(f"unknown class {name!r}{nearest(name, self.names)} (known: {_listed(self.names)})")
         return self.names.index(name)
 
     def match(self, other: LabelMap, mapping: Mapping[str, str] | None = None) -> np.ndarray:
@@ -160,9 +158,7 @@ class Split:
             paths=self.paths and tuple(self.paths[place] for place in places),
             encoded=self.encoded and tuple(self.encoded[place] for place in places),
             annotations={key: array[places] for key, array in self.annotations.items()},
-            by_pillow=frozenset(
-                new for new, place in enumerate(places) if place in self.by_pillow
-            ),
+            by_pillow=frozenset(new for new, place in enumerate(places) if place in self.by_pillow),
         )
 
     def read(self, index: int) -> bytes:

@@ -123,8 +123,12 @@ class Checkpoints:
     def finish(self, progress: Progress) -> None:
         """Marks the last checkpoint, which must be `progress`'s, as a finished run's."""
         progress.finished = True
-        if self.chief:
-            write_aside(self.named("last") / "state.json", json.dumps(asdict(progress), indent=1))
+        if not self.chief:
+            return
+        last = self.named("last")
+        if last is None:
+            raise DataError(f"{self.folder}: there is no last checkpoint to mark as finished")
+        write_aside(last / "state.json", json.dumps(asdict(progress), indent=1))
 
     def named(self, which: str) -> Path | None:
         """The checkpoint that `last` or `best` names, if there is one."""
@@ -160,7 +164,7 @@ def named(folder: Path, which: str) -> Path | None:
 
 
 def model_values(checkpoint: Path, model, averaged: bool) -> list[np.ndarray]:
-    """The values of the model's variables in a checkpoint folder, the averages where asked for, in the model's order."""
+    """The values of the model's variables in a checkpoint folder, in the model's order; averages where asked for."""
     reader = tf.train.load_checkpoint(str(checkpoint / PREFIX))
     shapes = reader.get_variable_to_shape_map()
     values = []
@@ -200,5 +204,9 @@ def write_aside(path: Path, text: str) -> None:
 def _why_not_written(error: Exception, folder: Path, last: Path | None) -> str:
     full = getattr(error, "errno", None) == errno.ENOSPC or "space" in str(error).lower()
     cause = "the disk is full" if full else str(error).splitlines()[0][:200]
-    kept = f"the last good checkpoint is {last}; make room and go on with --resume" if last else "there is no checkpoint yet"
+    kept = (
+        f"the last good checkpoint is {last}; make room and go on with --resume"
+        if last
+        else "there is no checkpoint yet"
+    )
     return f"no checkpoint could be written to {folder}: {cause}; {kept}"

@@ -19,9 +19,7 @@ SIGNATURES = {
 }
 
 
-def grid(
-    images: Sequence[np.ndarray] | np.ndarray, columns: int, captions: Sequence[str] | None = None
-) -> Image.Image:
+def grid(images: Sequence[np.ndarray] | np.ndarray, columns: int, captions: Sequence[str] | None = None) -> Image.Image:
     """Lays pictures out in rows on white.
 
     Args:
@@ -36,14 +34,9 @@ def grid(
     arrays = [np.asarray(image) for image in images]
     shapes = sorted({array.shape for array in arrays})
     if len(shapes) != 1 or len(shapes[0]) != 3 or shapes[0][2] != 3:
-        raise ValueError(
-            "a grid needs one or more pictures (height, width, 3) of one size, "
-            f"got {shapes or 'none'}"
-        )
+        raise ValueError(f"a grid needs one or more pictures (height, width, 3) of one size, got {shapes or 'none'}")
     if captions is not None and len(captions) != len(arrays):
-        raise ValueError(
-            f"a grid needs a caption for each of its {len(arrays)} pictures, got {len(captions)}"
-        )
+        raise ValueError(f"a grid needs a caption for each of its {len(arrays)} pictures, got {len(captions)}")
     height, width, _ = shapes[0]
     factor = max(1, TINY // max(height, width))
     height, width = height * factor, width * factor
@@ -57,9 +50,7 @@ def grid(
     for place, array in enumerate(arrays):
         x, y = GAP + place % columns * (width + GAP), GAP + place // columns * cell
         pixels = np.clip(np.round(array), 0, 255).astype(np.uint8)
-        canvas.paste(
-            Image.fromarray(pixels).resize((width, height), Image.Resampling.NEAREST), (x, y)
-        )
+        canvas.paste(Image.fromarray(pixels).resize((width, height), Image.Resampling.NEAREST), (x, y))
         for number, line in enumerate(captions[place].split("\n") if captions else ()):
             pen.text(
                 (x, y + height + 1 + number * (FONT_SIZE + 3)),
@@ -96,13 +87,9 @@ def data_uri(picture: Image.Image | bytes, quality: int | None = None) -> str:
         else:
             picture.convert("RGB").save(buffer, "JPEG", quality=quality)
         picture = buffer.getvalue()
-    kind = next(
-        (kind for start, kind in SIGNATURES.items() if picture.lstrip().startswith(start)), None
-    )
+    kind = next((kind for start, kind in SIGNATURES.items() if picture.lstrip().startswith(start)), None)
     if kind is None:
-        raise ValueError(
-            f"expected the bytes of a PNG, JPEG, GIF, WebP or SVG file, got {picture[:8]!r}..."
-        )
+        raise ValueError(f"expected the bytes of a PNG, JPEG, GIF, WebP or SVG file, got {picture[:8]!r}...")
     return f"data:{kind};base64,{base64.b64encode(picture).decode('ascii')}"
 
 

@@ -12,7 +12,7 @@ from resnet_tasks.task import Task
 
 
 def distributed(strategy, batches: Batches, first_step: int = 0, micro_batches: int = 1):
-    """The batches' stream as an iterable of what `strategy.run` takes: tensors on one device, else per-replica values."""
+    """The batches' stream, an iterable of what `strategy.run` takes: tensors on one device, else per-replica values."""
     replicas = strategy.num_replicas_in_sync
     if replicas == 1:
         return batches.stream(first_step, micro_batches=micro_batches)

@@ -36,7 +36,8 @@ class Servable(tf.Module):
         super().__init__(name="resnet_tasks")
         self._predictor = predictor
         self._names = [*labels.names, ""]  # -1 gathers the last
-        self.model_weights = [variable.value for variable in predictor.model.weights]  # no generators, as in a .keras file
+        # No generators, as in a .keras file.
+        self.model_weights = [variable.value for variable in predictor.model.weights]
         if assets is not None:
             self.labels_json = tf.saved_model.Asset(str(assets / LABELS))
         encoded = tf.TensorSpec([None], tf.string, name="image_bytes")
@@ -67,7 +68,9 @@ class Servable(tf.Module):
         return self._predictor.answer(batch)
 
 
-def export_saved_model(predictor: Predictor, labels: LabelMap, card: dict, pictures: Sequence[bytes], output: Path) -> dict:
+def export_saved_model(
+    predictor: Predictor, labels: LabelMap, card: dict, pictures: Sequence[bytes], output: Path
+) -> dict:
     """Writes the SavedModel, runs pictures through it and the model, and keeps both beside one another.
 
     Args:
@@ -137,7 +140,10 @@ def compare(servable: Servable, saved: Path, pictures: Sequence[bytes]) -> dict:
 
 
 def _differences(expected: dict, got: dict) -> dict[str, float]:
-    """By output, the largest absolute difference of floats; 1.0 for integers and texts that differ for no such reason."""
+    """By output, the largest absolute difference of floats; 1.0 for a `readable` that differs.
+
+    Ids and names are left out: they follow from the floats, and may swap where two of these are equal.
+    """
     found = {}
     for name, value in expected.items():
         a, b = value.numpy(), got[name].numpy()

@@ -5,6 +5,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -29,10 +30,14 @@ class Loaded:
         labels: The label map it was trained with.
         keras_model: The `keras.Model` inside; `None` of an artefact.
         path: Where it came from.
+        predictor: The Keras model's; `None` of an artefact.
+        saved: The SavedModel inside; `None` of a Keras model.
     """
 
     def __init__(self, task: str, labels: LabelMap, answer: Callable, describe: Callable, keras_model, path: Path):
         self.task, self.labels, self.keras_model, self.path = task, labels, keras_model, Path(path)
+        self.predictor: Predictor | None = None
+        self.saved: Any = None
         self._answer, self._describe = answer, describe
 
     @classmethod

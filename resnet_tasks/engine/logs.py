@@ -31,11 +31,10 @@ def log_to(path: Path) -> logging.Handler:
 
 
 class Meter:
-    """Rates over the steps since it was last read: pictures a second, and the share of time spent on waiting for data."""
+    """Rates over the steps since it was last read: pictures a second, and the share of time spent waiting for data."""
 
     def __init__(self):
-        self._start = time.perf_counter()
-        self._waited, self._pictures = 0.0, 0
+        self._start_over()
 
     def add(self, pictures: int, waited: float) -> None:
         """One step of so many pictures, that waited so many seconds for them."""
@@ -46,8 +45,12 @@ class Meter:
         """`images_per_second` and `data_wait` (0..1), and starts over."""
         seconds = max(time.perf_counter() - self._start, 1e-9)
         rates = {"images_per_second": self._pictures / seconds, "data_wait": self._waited / seconds}
-        self.__init__()
+        self._start_over()
         return rates
+
+    def _start_over(self) -> None:
+        self._start = time.perf_counter()
+        self._waited, self._pictures = 0.0, 0
 
 
 class Display:
@@ -59,7 +62,12 @@ class Display:
         self._steps, self._per_epoch, self._said = steps, per_epoch, time.monotonic()
         self._bar = None
         if sys.stderr.isatty():
-            columns = (TextColumn("epoch {task.fields[epoch]}"), BarColumn(), TextColumn("{task.fields[text]}"), TimeRemainingColumn())
+            columns = (
+                TextColumn("epoch {task.fields[epoch]}"),
+                BarColumn(),
+                TextColumn("{task.fields[text]}"),
+                TimeRemainingColumn(),
+            )
             self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
             self._task = self._bar.add_task("", total=steps, completed=done, epoch=done // per_epoch + 1, text="")
             self._bar.start()
@@ -67,7 +75,8 @@ class Display:
     def show(self, step: int, values: dict) -> None:
         """The state after `step` steps: losses, learning rate, pictures a second, share of waiting."""
         losses = " ".join(f"{key} {value:.4f}" for key, value in values["losses"].items())
-        text = f"{losses}  lr {values['lr']:.3g}  {values['images_per_second']:.0f} images/s  data wait {values['data_wait']:.0%}"
+        rates = f"{values['images_per_second']:.0f} images/s  data wait {values['data_wait']:.0%}"
+        text = f"{losses}  lr {values['lr']:.3g}  {rates}"
         epoch = min((step - 1) // self._per_epoch + 1, self._steps // self._per_epoch)
         if self._bar:
             self._bar.update(self._task, completed=step, epoch=epoch, text=text)
@@ -133,7 +142,10 @@ class Records:
 
 
 class _Events:
-    """TensorBoard's event file.  TensorFlow's own ops write it; `tf.summary.scalar` would need TensorBoard installed."""
+    """TensorBoard's event file.
+
+    TensorFlow's own ops write it; `tf.summary.scalar` would need TensorBoard installed.
+    """
 
     def __init__(self, folder: Path):
         ops = tf.raw_ops

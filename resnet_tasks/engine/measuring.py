@@ -30,7 +30,11 @@ def measure_and_write(task: Task, loaded: Loaded, split: str, folder: Path) -> d
     """
     if loaded.keras_model is None:
         start = time.perf_counter()
-        measured = {**task.measure(_artefact_pairs(task, loaded, split)), "split": split, "seconds": time.perf_counter() - start}
+        measured = {
+            **task.measure(_artefact_pairs(task, loaded, split)),
+            "split": split,
+            "seconds": time.perf_counter() - start,
+        }
     else:
         measured = Evaluator(task, loaded.keras_model, tf.distribute.get_strategy(), split).run()
     folder.mkdir(parents=True, exist_ok=True)
@@ -46,7 +50,7 @@ def _artefact_pairs(task: Task, loaded: Loaded, split: str) -> Iterator[tuple[di
     pictures = task.batches(split, training=False).split
     for start in range(0, len(pictures), BATCH):
         indices = np.arange(start, min(start + BATCH, len(pictures)))
-        answers = loaded.answer([pictures.read(index) for index in indices])
+        answers = loaded.answer([pictures.read(index) for index in indices.tolist()])
         targets = {name: values[indices] for name, values in pictures.annotations.items()}
         yield answers, {**targets, "index": indices, "weight": answers["readable"].astype(np.float32)}
 

@@ -1,4 +1,4 @@
-"""`predict` for many files: found, answered, written down a line a picture, drawn, and gone on with when interrupted."""
+"""`predict` for many files: found, answered, written down a line a picture, drawn, and gone on with if interrupted."""
 
 import hashlib
 import json
@@ -59,7 +59,11 @@ def find_pictures(what: list[str]) -> Iterator[str]:
                 raise UsageError(f"{name}: there is no such list")
             yield from (line.strip() for line in listed.read_text(encoding="utf-8").splitlines() if line.strip())
         elif Path(name).is_dir():
-            found = sorted(str(path) for path in Path(name).rglob("*") if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
+            found = sorted(
+                str(path)
+                for path in Path(name).rglob("*")
+                if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+            )
             if not found:
                 raise UsageError(f"{name}: the folder holds no picture ({', '.join(sorted(SUFFIXES))})")
             yield from found
@@ -78,7 +82,9 @@ def _earlier(folder: Path, lines: Path, model: str) -> dict[str, dict]:
     """The answers that are there already, by file; a torn last line is cut."""
     kept = folder / "model.json"
     if kept.is_file() and (before := json.loads(kept.read_text())["fingerprint"]) != model:
-        raise UsageError(f"--output {folder} holds answers of another model ({before}, this one is {model}); name another folder")
+        raise UsageError(
+            f"--output {folder} holds answers of another model ({before}, this one is {model}); name another folder"
+        )
     write_aside(kept, json.dumps({"fingerprint": model}) + "\n")
     done = {}
     if lines.is_file():

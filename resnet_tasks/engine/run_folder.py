@@ -41,7 +41,9 @@ class RunFolder:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise UsageError(f"{self.path} is in use by another process; wait for it, or name another folder") from error
+            raise UsageError(
+                f"{self.path} is in use by another process; wait for it, or name another folder"
+            ) from error
 
     def close(self) -> None:
         """Lets the folder go."""
@@ -130,7 +132,10 @@ def _accelerators() -> list[str]:
     if tensorflow is None:
         return []
     config = tensorflow.config
-    return [config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in config.list_physical_devices("GPU")]
+    return [
+        config.experimental.get_device_details(gpu).get("device_name", "GPU")
+        for gpu in config.list_physical_devices("GPU")
+    ]
 
 
 def _version(name: str) -> str | None:
@@ -148,7 +153,11 @@ def _commit() -> str | None:
     try:
         run = lambda *args: subprocess.run(["git", "-C", str(here), *args], capture_output=True, text=True, timeout=10)  # noqa: E731
         head = run("rev-parse", "--short=12", "HEAD").stdout.strip()
-        return head + ("+" if run("status", "--porcelain", "--untracked-files=no").stdout.strip() else "") if head else None
+        return (
+            head + ("+" if run("status", "--porcelain", "--untracked-files=no").stdout.strip() else "")
+            if head
+            else None
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
 

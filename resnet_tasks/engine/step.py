@@ -38,9 +38,7 @@ class TrainStep:
         settings: The engine's settings.
     """
 
-    def __init__(
-        self, model: TaskModel, optimizer: keras.optimizers.Optimizer, strategy, settings: TrainSettings
-    ):
+    def __init__(self, model: TaskModel, optimizer: keras.optimizers.Optimizer, strategy, settings: TrainSettings):
         self.model, self.optimizer, self.strategy, self.settings = model, optimizer, strategy, settings
         self._trainable = [variable.value for variable in model.trainable_variables]
         self._update = make_update(optimizer, settings)
@@ -48,7 +46,9 @@ class TrainStep:
         self.averaged = [v for v in model.variables if v.dtype.startswith(("float", "bfloat"))]
         with strategy.scope():
             optimizer.build(model.trainable_variables)
-            self.average = [_copy(variable, index) for index, variable in enumerate(self.averaged)] if settings.ema else []
+            self.average = (
+                [_copy(variable, index) for index, variable in enumerate(self.averaged)] if settings.ema else []
+            )
             self.updates = _counter("updates", tf.int64, 0)
             self.scale = _counter("loss_scale", tf.float32, FIRST_LOSS_SCALE if self._scaled else 1.0)
             self.finite_in_a_row = _counter("finite_in_a_row", tf.int64, 0)
@@ -93,12 +93,14 @@ class TrainStep:
             part = self._by_normaliser(images, targets)
             sums = part if sums is None else tf.nest.map_structure(tf.add, sums, part)
         gradients, normalisers, totals = self._sum(sums)
-        losses = {name: ratio(total, normalisers[group]) for group, named in totals.items() for name, total in named.items()}
+        losses = {
+            name: ratio(total, normalisers[group]) for group, named in totals.items() for name, total in named.items()
+        }
         shares = [[ratio(g, normalisers[group]) for g in gradients[group]] for group in gradients]
         return self._unscaled([tf.add_n(parts) for parts in zip(*shares)]), {"loss": sum(losses.values()), **losses}
 
     def _by_normaliser(self, images, targets) -> tuple[dict, dict, dict]:
-        """Gradients, the normaliser, and the totals by name, for each distinct normaliser (named for its first term)."""
+        """Gradients, normaliser, and totals by name, for each distinct normaliser (named for its first term)."""
         with tf.GradientTape(persistent=True) as tape:
             terms = self._forward(images, targets)
             normalisers, totals, seen = {}, {}, {}
@@ -156,6 +158,7 @@ class TrainStep:
         count = tf.cast(self.updates, tf.float32)
         decay = tf.minimum(tf.constant(self.settings.ema, tf.float32), (1 + count) / (10 + count))
         for average, variable in zip(self.average, self.averaged):
+
             def follow(average, value, decay):
                 decay = tf.cast(decay, average.dtype)
                 average.assign(average * decay + tf.cast(value, average.dtype) * (1 - decay))

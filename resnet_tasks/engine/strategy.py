@@ -39,7 +39,12 @@ def prepare_devices(devices: str) -> None:
         cpu = tf.config.list_physical_devices("CPU")[0]
         present = tf.config.get_logical_device_configuration(cpu)
         if count > 1 and len(present or [None]) < count:
-            _configure(lambda: tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count), devices)
+            _configure(
+                lambda: tf.config.set_logical_device_configuration(
+                    cpu, [tf.config.LogicalDeviceConfiguration()] * count
+                ),
+                devices,
+            )
         if tf.config.list_physical_devices("GPU"):
             _configure(lambda: tf.config.set_visible_devices([], "GPU"), devices)
     elif kind not in ("all", "gpu"):
@@ -67,7 +72,11 @@ def choose_strategy(name: str = "auto", devices: str = "all"):
     wanted = _devices(devices)
     if name == "one" or (name == "auto" and len(wanted) == 1):
         why = "asked for" if name == "one" else f"{wanted[0]} is the only device"
-        strategy = tf.distribute.OneDeviceStrategy(f"/{wanted[0]}") if wanted[0].startswith("GPU") else tf.distribute.get_strategy()
+        strategy = (
+            tf.distribute.OneDeviceStrategy(f"/{wanted[0]}")
+            if wanted[0].startswith("GPU")
+            else tf.distribute.get_strategy()
+        )
         return strategy, f"one device, {wanted[0]}: {why}"
     reduce = tf.distribute.ReductionToOneDevice() if wanted[0].startswith("CPU") else None
     strategy = tf.distribute.MirroredStrategy([f"/{device}" for device in wanted], cross_device_ops=reduce)
@@ -81,13 +90,17 @@ def _devices(devices: str) -> list[str]:
     if kind == "cpu":
         count, here = _at_least_one(devices, rest), len(tf.config.list_logical_devices("CPU"))
         if count > here:
-            raise UsageError(f"--devices {devices}: TensorFlow has started with {here} CPU device(s); ask in a new process")
+            raise UsageError(
+                f"--devices {devices}: TensorFlow has started with {here} CPU device(s); ask in a new process"
+            )
         return [f"CPU:{index}" for index in range(count)]
     if kind == "gpu":
         chosen = [_count(devices, part) for part in rest.split(",")] if rest else list(range(gpus))
         missing = [index for index in chosen if index >= gpus]
         if missing or not chosen:
-            raise UsageError(f"--devices {devices}: there are {gpus} GPUs here" + (f", no GPU {missing[0]}" if missing else ""))
+            raise UsageError(
+                f"--devices {devices}: there are {gpus} GPUs here" + (f", no GPU {missing[0]}" if missing else "")
+            )
         return [f"GPU:{index}" for index in chosen]
     return [f"GPU:{index}" for index in range(gpus)] or ["CPU:0"]
 

@@ -19,6 +19,7 @@ from resnet_tasks.engine import logs
 from resnet_tasks.engine.checkpoints import Checkpoints, Progress
 from resnet_tasks.engine.draw import grid
 from resnet_tasks.engine.evaluate import Evaluator, distributed
+from resnet_tasks.engine.norms import set_norms, share_statistics
 from resnet_tasks.engine.optimizers import make_optimizer
 from resnet_tasks.engine.run_folder import RunFolder
 from resnet_tasks.engine.schedule import learning_rate
@@ -53,7 +54,9 @@ class Trainer:
         keras.utils.set_random_seed(settings.seed)
         with strategy.scope():
             self.model = task.build()
-            set_norms(self.model, synchronized=settings.sync_norms, frozen=settings.freeze_norms)
+            set_norms(
+                self.model, synchronized=settings.sync_norms, frozen=settings.freeze_norms, fused=not settings.xla
+            )
             self.step = TrainStep(self.model, make_optimizer(settings), strategy, settings)
         self.checkpoints = Checkpoints(folder.checkpoints, self.step)
         resumed = folder.state == "unfinished"
@@ -96,10 +99,10 @@ class Trainer:
             epoch_ends = self.progress.step % self.per_epoch == 0
             stopping = stop.requested  # asked once: a signal that comes later is for the step after this one
             due = bool(stopping) or time.monotonic() - self._saved > 60 * self.settings.checkpoint_minutes
-            if epoch_ends or due or self.progress.step % self.settings.log_every == 0:
-                if not self._flush(display):
-                    data = self._data()
-                    continue
+            logged = epoch_ends or due or self.progress.step % self.settings.log_every == 0
+            if logged and not self._flush(display):
+                data = self._data()
+                continue
             if epoch_ends:
                 self._end_epoch()
             elif due:
@@ -133,7 +136,16 @@ class Trainer:
             rates = self._meter.read()
             epoch = (self.progress.step - 1) // self.per_epoch + 1
             norm = float(outcome.gradient_norm)
-            self.records.log({"step": self.progress.step, "epoch": epoch, "lr": lr, **losses, "gradient_norm": norm if math.isfinite(norm) else None, **rates})
+            self.records.log(
+                {
+                    "step": self.progress.step,
+                    "epoch": epoch,
+                    "lr": lr,
+                    **losses,
+                    "gradient_norm": norm if math.isfinite(norm) else None,
+                    **rates,
+                }
+            )
             display.show(self.progress.step, {"losses": losses, "lr": lr, **rates})
             self._rates = rates
         self._pending.clear()
@@ -157,15 +169,26 @@ class Trainer:
             "norms": {v.path: str(np.linalg.norm(v.numpy().astype("float64"))) for v in self.model.trainable_variables},
         }
         path = self.folder.write_json("nan_report.json", report)
-        what = f"the loss is not finite in step {number + 1} (learning rate {lr:.3g}, {len(files)} pictures, first {files[0]})"
+        what = (
+            f"the loss is not finite in step {number + 1} "
+            f"(learning rate {lr:.3g}, {len(files)} pictures, first {files[0]})"
+        )
         can_go_back = self.settings.on_nan == "rollback" and self.checkpoints.named("last") is not None
         if not can_go_back or self.progress.rollbacks >= MOST_ROLLBACKS:
-            raise DivergedError(f"{what}; see {path}; try a smaller train.lr, warm-up, train.clip_norm, or --on-nan rollback")
+            raise DivergedError(
+                f"{what}; see {path}; try a smaller train.lr, warm-up, train.clip_norm, or --on-nan rollback"
+            )
         rollbacks, scale = self.progress.rollbacks + 1, self.progress.lr_scale / 2
         self.progress = self.checkpoints.restore()
         self.records.cut(self.progress.step)
         self.progress.rollbacks, self.progress.lr_scale = rollbacks, scale
-        logger.warning("%s; back to step %d with half the learning rate (%d of %d)", what, self.progress.step, rollbacks, MOST_ROLLBACKS)
+        logger.warning(
+            "%s; back to step %d with half the learning rate (%d of %d)",
+            what,
+            self.progress.step,
+            rollbacks,
+            MOST_ROLLBACKS,
+        )
 
     def _files(self, step: int) -> list[str]:
         """The files of a step's batch: it is a function of the step."""
@@ -174,28 +197,35 @@ class Trainer:
 
     def _end_epoch(self) -> None:
         progress, epoch = self.progress, self.progress.step // self.per_epoch
-        row = {"epoch": epoch, "step": progress.step}
+        row: dict[str, float] = {"epoch": epoch, "step": progress.step}
         row |= {name: value / self.per_epoch for name, value in progress.epoch_sums.items()}
-        row |= {"lr": learning_rate(progress.step - 1, self.per_epoch, self.settings) * progress.lr_scale, **self._rates}
+        row |= {
+            "lr": learning_rate(progress.step - 1, self.per_epoch, self.settings) * progress.lr_scale,
+            **self._rates,
+        }
         progress.epoch_sums = {}
         best = False
         if self.evaluator and (epoch % self.settings.evaluate_every == 0 or self._ended()):
-            measured = self._evaluate()
+            measured = self._evaluate(self.evaluator)
             row |= {f"val_{key}": value for key, value in measured.items() if isinstance(value, (int, float))}
             best = self._judge(measured, epoch)
         progress.seconds = time.monotonic() - self._started
         row["seconds"] = round(progress.seconds, 1)
         self.records.row(row)
         self._save(best)
-        shown = {key: value for key, value in row.items() if key in ("loss", f"val_{self.task.monitor.metric}", "val_loss")}
+        shown = {
+            key: value for key, value in row.items() if key in ("loss", f"val_{self.task.monitor.metric}", "val_loss")
+        }
         text = ", ".join(f"{key} {value:.4f}" for key, value in shown.items())
-        logger.info("epoch %d of %d: %s%s (%.0f s)", epoch, self.settings.epochs, text, " *" if best else "", progress.seconds)
+        logger.info(
+            "epoch %d of %d: %s%s (%.0f s)", epoch, self.settings.epochs, text, " *" if best else "", progress.seconds
+        )
         self._meter.read()  # what passed since the last step was no training
 
-    def _evaluate(self) -> dict:
+    def _evaluate(self, evaluator: Evaluator) -> dict:
         share_statistics(self.model)
         with averaged(self.step):
-            return self.evaluator.run()
+            return evaluator.run()
 
     def _judge(self, measured: dict, epoch: int) -> bool:
         value = measured[self.task.monitor.metric]
@@ -211,7 +241,7 @@ class Trainer:
         self._saved = time.monotonic()
 
     def _finish(self) -> None:
-        """`model.keras`: the best state by the monitor, the last where nothing decided; averages where they are kept."""
+        """`model.keras`: the best state by the monitor, the last where nothing decided; averages where kept."""
         last = self.progress
         if self.checkpoints.named("best"):
             self.checkpoints.restore("best")
@@ -234,8 +264,17 @@ class Trainer:
         part = settings.batch_size // (replicas * settings.accumulate)
         trainable = sum(math.prod(variable.shape) for variable in self.model.trainable_variables)
         logger.info(
-            "%d trainable parameters; %d pictures, %d steps an epoch, %d epochs, %d steps; global batch %d = %d replica(s) x %d x %d micro-batch(es)",
-            trainable, len(self.batches.places), self.per_epoch, settings.epochs, self.total, settings.batch_size, replicas, part, settings.accumulate,
+            "%d trainable parameters; %d pictures, %d steps an epoch, %d epochs, %d steps; "
+            "global batch %d = %d replica(s) x %d x %d micro-batch(es)",
+            trainable,
+            self.batches.count,
+            self.per_epoch,
+            settings.epochs,
+            self.total,
+            settings.batch_size,
+            replicas,
+            part,
+            settings.accumulate,
         )
         if self.progress.step:
             logger.info("resuming from step %d (epoch %.2f)", self.progress.step, self.progress.step / self.per_epoch)
@@ -265,22 +304,3 @@ def averaged(step: TrainStep) -> Iterator[None]:
     finally:
         for variable, value in zip(step.averaged, kept):
             variable.value.assign(value)
-
-
-def share_statistics(model: keras.Model) -> None:
-    """Gives every replica the first one's moving statistics: what is measured is then what is saved.
-
-    Norms that are not synchronised gather statistics of their own on each replica, and a file holds the first one's.
-    """
-    for variable in model.non_trainable_variables:
-        if len(getattr(variable.value, "values", ())) > 1:
-            variable.value.assign(variable.value.numpy())
-
-
-def set_norms(model: keras.Model, *, synchronized: bool, frozen: bool) -> None:
-    """Sets the batch norms' state of training, those of submodels too."""
-    for layer in model._flatten_layers():  # the only way that reaches submodels held as attributes
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.synchronized = synchronized
-            if frozen:
-                layer.trainable = False

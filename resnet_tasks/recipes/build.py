@@ -9,14 +9,14 @@ from resnet_tasks.data.readers import read_classification
 from resnet_tasks.engine.settings import TrainSettings
 from resnet_tasks.errors import UsageError
 from resnet_tasks.recipes.load import changed
-from resnet_tasks.recipes.schema import Strict
+from resnet_tasks.recipes.schema import Recipe
 from resnet_tasks.task import Task
 
 REFERENCE_BATCH = 256  # Goyal et al. 2017, section 2.1: the learning rate is linear in the batch, from 0.1 at 256
 AUTO_LR = {"sgd": 0.1, "adamw": 1e-3, "lamb": 5e-3}
 
 
-def read(recipe: Strict) -> Source:
+def read(recipe: Recipe) -> Source:
     """The recipe's data, as its reader finds them.
 
     Raises:
@@ -37,7 +37,7 @@ def read(recipe: Strict) -> Source:
     )
 
 
-def resolve(recipe: Strict, accelerator: bool, replicas: int) -> tuple[Strict, list[str]]:
+def resolve(recipe: Recipe, accelerator: bool, replicas: int) -> tuple[Recipe, list[str]]:
     """The recipe with every "auto" decided, and a sentence on each decision.
 
     Args:
@@ -56,7 +56,13 @@ def resolve(recipe: Strict, accelerator: bool, replicas: int) -> tuple[Strict, l
         decide("precision", "bfloat16" if accelerator else "float32", why)
     if train.xla == "auto":
         synchronized = recipe.model.norm == "sync_batch" and replicas > 1
-        why = "synchronised norms exclude it" if synchronized else "compiles for the accelerator" if accelerator else "slower on a CPU"
+        why = (
+            "synchronised norms exclude it"
+            if synchronized
+            else "compiles for the accelerator"
+            if accelerator
+            else "slower on a CPU"
+        )
         decide("xla", accelerator and not synchronized, why)
     if train.lr == "auto":
         value = AUTO_LR[train.optimizer]
@@ -65,23 +71,29 @@ def resolve(recipe: Strict, accelerator: bool, replicas: int) -> tuple[Strict, l
         decide("lr", value, f"the rule for {train.optimizer} at batch size {train.batch_size}")
     if train.bn == "auto":
         frozen = recipe.model.weights != "none" and train.batch_size // replicas < 16
-        why = "pretrained weights and few pictures a replica" if frozen else "enough pictures a replica" if train.batch_size // replicas >= 16 else "no pretrained statistics to keep"
+        why = (
+            "pretrained weights and few pictures a replica"
+            if frozen
+            else "enough pictures a replica"
+            if train.batch_size // replicas >= 16
+            else "no pretrained statistics to keep"
+        )
         decide("bn", "freeze" if frozen else "train", why)
     return changed(recipe, decided), reasons
 
 
-def task_of(recipe: Strict, source: Source) -> Task:
+def task_of(recipe: Recipe, source: Source) -> Task:
     """The recipe's task on a source."""
     from resnet_tasks.classification.task import Augmentation, Classification, ClassificationSettings
 
     model, augment, train, data = recipe.model, recipe.augment, recipe.train, recipe.data
-    size = (model.image_size, model.image_size) if isinstance(model.image_size, int) else tuple(model.image_size)
+    size = (model.image_size, model.image_size) if isinstance(model.image_size, int) else model.image_size
     crop, rand = augment.random_resized_crop, augment.rand_augment
     augmentation = Augmentation(
         flip=augment.flip,
         pad_crop=augment.pad_crop,
         pad_mode=augment.pad_mode,
-        random_resized_crop=(tuple(crop.scale), tuple(crop.ratio)) if crop else None,
+        random_resized_crop=(crop.scale, crop.ratio) if crop else None,
         rand_augment=(rand.layers, rand.magnitude) if rand else None,
         color_jitter=augment.color_jitter,
         random_erasing=augment.random_erasing,
@@ -107,10 +119,12 @@ def task_of(recipe: Strict, source: Source) -> Task:
     return Classification(source, settings)
 
 
-def train_settings(recipe: Strict, replicas: int) -> TrainSettings:
+def train_settings(recipe: Recipe, replicas: int) -> TrainSettings:
     """The engine's settings of a resolved recipe."""
     train = recipe.train
-    same = {name: getattr(train, name) for name in TrainSettings.__dataclass_fields__ if name in type(train).model_fields}
+    same = {
+        name: getattr(train, name) for name in TrainSettings.__dataclass_fields__ if name in type(train).model_fields
+    }
     return TrainSettings(
         **same,
         sync_norms=recipe.model.norm == "sync_batch" and replicas > 1,
@@ -134,7 +148,9 @@ def _backbone(name: str) -> str | Callable:
 
         made = build(**arguments)
         if not isinstance(made, Pyramid):
-            raise UsageError(f"model.backbone: {name} must return a resnet_tasks.model.Pyramid, and returned {type(made).__name__}")
+            raise UsageError(
+                f"model.backbone: {name} must return a resnet_tasks.model.Pyramid, and returned {type(made).__name__}"
+            )
         return made
 
     return checked

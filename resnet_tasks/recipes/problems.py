@@ -146,7 +146,7 @@ def _one(node: Node) -> str:
     if words := _words(node):
         shown = [repr(word) for word in words]
         return " or ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
-    kind = node.get("type")
+    kind = node.get("type", "")
     if "properties" in node:
         return f"keys below it ({', '.join(node['properties'])})"
     if kind == "array":

@@ -46,9 +46,9 @@ class _Loader(yaml.SafeLoader):
             return int(text, {"0x": 16, "0o": 8}.get(text[:2], 10))
         return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
 
-    def mapping(self, node: yaml.MappingNode) -> dict[str, Any]:
-        values: dict[str, Any] = {}
-        lines: dict[str, int] = {}
+    def mapping(self, node: yaml.MappingNode) -> dict[Hashable, Any]:
+        values: dict[Hashable, Any] = {}
+        lines: dict[Hashable, int] = {}
         for key_node, value_node in node.value:
             key, line = self.construct_object(key_node, deep=True), key_node.start_mark.line + 1
             if not isinstance(key, Hashable):

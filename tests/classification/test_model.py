@@ -8,10 +8,10 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from tiny_backbone import backbone
 
 from resnet_tasks.classification import Classifier
 from resnet_tasks.model import total_loss
-from tiny_backbone import backbone
 
 CLASSES = ("ant", "bee", "cat", "dog")
 RELOAD = """
@@ -67,11 +67,12 @@ def test_loss_is_the_weighted_cross_entropy(drawn, smoothing, weight, mixed):
         targets["weight"] = np.float32(weight)
     terms = model.loss_terms(targets, ops.convert_to_tensor(logits))
     ((total, normaliser),) = terms.values()
-    expected = reference(logits, shares if mixed else np.eye(4)[labels], np.ones(6) if weight is None else np.float64(weight), smoothing)
+    expected = reference(
+        logits, shares if mixed else np.eye(4)[labels], np.ones(6) if weight is None else np.float64(weight), smoothing
+    )
     assert float(total) == pytest.approx(expected[0], rel=1e-6)
     assert float(normaliser) == pytest.approx(expected[1], rel=1e-6)
     assert float(total_loss(terms)) == pytest.approx(expected[0] / expected[1], rel=1e-6)
-
 
 
 @pytest.mark.any_backend
@@ -145,7 +146,12 @@ def test_fit_learns_the_digits_from_our_batches():
     import resnet_tasks
 
     batches = resnet_tasks.batches(
-        "classify", "digits", image_size=8, batch_size=64, recipe="quickstart/classify_digits", set={"augment.pad_crop": 0}
+        "classify",
+        "digits",
+        image_size=8,
+        batch_size=64,
+        recipe="quickstart/classify_digits",
+        set={"augment.pad_crop": 0},
     )
     model = classifier((8, 8), class_names=[str(digit) for digit in range(10)])
     model.compile(optimizer=keras.optimizers.Adam(1e-2))

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from tiny_backbone import backbone
 
 from resnet_tasks.classification import Classifier
 from resnet_tasks.classification.predictor import ClassificationPredictor, describe, draw
 from resnet_tasks.classification.task import Classification, ClassificationSettings
 from resnet_tasks.data.examples import LabelMap, Source, Split
-from tiny_backbone import backbone
 
 NAMES = tuple("abcdefg")
 
@@ -64,7 +64,9 @@ def test_prepare_keeps_the_middle_of_the_picture():
 
 def test_an_answer_does_not_depend_on_its_batch():
     asked = predictor()
-    canvases = np.stack([picture(24, 20, seed) for seed in range(7)] + [np.zeros((24, 20, 3)), np.full((24, 20, 3), 255)])
+    canvases = np.stack(
+        [picture(24, 20, seed) for seed in range(7)] + [np.zeros((24, 20, 3)), np.full((24, 20, 3), 255)]
+    )
     together = asked.answer({"image": tf.constant(canvases.astype(np.uint8))})
     for row, canvas in enumerate(canvases):
         alone = asked.answer({"image": tf.constant(canvas.astype(np.uint8)[None])})
@@ -101,7 +103,9 @@ def test_describe_names_the_labels_best_first():
 @pytest.mark.parametrize(("height", "width", "scale"), [(8, 10, 24), (300, 480, 1)])
 def test_draw_keeps_the_picture_and_writes_below_it(height, width, scale):
     image = picture(height, width)
-    drawn = np.asarray(draw(image, describe(["no", "yes"], {"probabilities": [[0.25, 0.75]], "label_ids": [[1, 0]]}, 0)))
+    drawn = np.asarray(
+        draw(image, describe(["no", "yes"], {"probabilities": [[0.25, 0.75]], "label_ids": [[1, 0]]}, 0))
+    )
     shown = drawn[: height * scale : scale, ::scale]
     np.testing.assert_array_equal(shown, image)
     below = drawn[height * scale :]

@@ -7,15 +7,13 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_backbone import backbone
 
 from resnet_tasks.classification.task import Augmentation, Classification, ClassificationSettings
 from resnet_tasks.data.examples import LabelMap, Source, Split
 from resnet_tasks.errors import DataError
-from tiny_backbone import backbone
 
-EVERYTHING = Augmentation(
-    flip="random", pad_crop=4, rand_augment=(2, 9), random_erasing=1.0, mixup=1.0, cutmix=1.0
-)
+EVERYTHING = Augmentation(flip="random", pad_crop=4, rand_augment=(2, 9), random_erasing=1.0, mixup=1.0, cutmix=1.0)
 
 
 def png(seed: int, side: int = 16) -> bytes:

@@ -21,7 +21,7 @@ DIGITS = "quickstart/classify_digits"
 
 @pytest.fixture
 def verbs(monkeypatch):
-    """Stands in for `resnet_tasks.commands`: a test sets its verbs and reads their calls."""
+    """Stands in for `resnet_tasks.commands`, `demo` and `doctor`: a test sets its verbs and reads their calls."""
     stand_in = types.SimpleNamespace(calls=[])
 
     def answers(name, answer):
@@ -35,7 +35,8 @@ def verbs(monkeypatch):
         setattr(stand_in, name, verb)
 
     stand_in.answers = answers
-    monkeypatch.setitem(sys.modules, "resnet_tasks.commands", stand_in)
+    for module in ("commands", "demo", "doctor"):
+        monkeypatch.setitem(sys.modules, f"resnet_tasks.{module}", stand_in)
     monkeypatch.setattr(resnet_tasks, "commands", stand_in, raising=False)
     return stand_in
 
@@ -190,7 +191,21 @@ def test_an_error_is_a_message_and_an_exit_code(verbs, capsys, monkeypatch, erro
 def test_evaluate_ends_with_one_line_of_json(verbs, capsys):
     metrics = {"top1": 0.5, "top5": None, "per_class": {"cat": {"recall": 0.5}}, "file": Path("m.json")}
     verbs.answers("evaluate", metrics)
-    words = ["m", "--split", "val", "--name", "n", "--output", "o", "--map", "kitten=cat", "--map", "x=ignore", "--data-dir", "tfds"]
+    words = [
+        "m",
+        "--split",
+        "val",
+        "--name",
+        "n",
+        "--output",
+        "o",
+        "--map",
+        "kitten=cat",
+        "--map",
+        "x=ignore",
+        "--data-dir",
+        "tfds",
+    ]
     code, out, err = run(capsys, "classify", "evaluate", *words, "--json")
     assert code == 0
     assert json.loads(out) == {**metrics, "file": "m.json"}

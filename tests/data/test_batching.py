@@ -31,7 +31,9 @@ def split_of(count: int = COUNT, broken: int | None = None) -> Split:
     if broken is not None:
         encoded[broken] = encoded[broken][:40]
     label = (np.arange(count) % 3).astype(np.int32)
-    return Split("train", tuple(f"{index}.png" for index in range(count)), encoded=tuple(encoded), annotations={"label": label})
+    return Split(
+        "train", tuple(f"{index}.png" for index in range(count)), encoded=tuple(encoded), annotations={"label": label}
+    )
 
 
 def noisy(example: dict, key) -> dict:
@@ -112,10 +114,15 @@ def test_a_remainder_is_left_to_the_next_epochs_draw():
 def test_random_choices_belong_to_picture_and_epoch():
     batches = batches_of(training=True, batch_size=7)
     got = joined(taken(batches.stream(), 6))
-    keys = {(int(index), place // COUNT): tuple(key) for place, (index, key) in enumerate(zip(got["index"], got["key"]))}
+    keys = {
+        (int(index), place // COUNT): tuple(key) for place, (index, key) in enumerate(zip(got["index"], got["key"]))
+    }
     assert len(keys) == len(set(keys.values())) == 2 * COUNT
     other_size = joined(taken(batches_of(training=True, batch_size=3).stream(), 14))
-    same = {(int(index), place // COUNT): tuple(key) for place, (index, key) in enumerate(zip(other_size["index"], other_size["key"]))}
+    same = {
+        (int(index), place // COUNT): tuple(key)
+        for place, (index, key) in enumerate(zip(other_size["index"], other_size["key"]))
+    }
     assert same == keys, "whatever the batch is"
 
 
@@ -136,7 +143,9 @@ def test_shares_join_to_the_single_stream(kind, replicas, micro_batches):
     steps = 3 if training else batches.steps
     expected = taken(batches.stream(), steps)
     parts = replicas * micro_batches
-    together = taken(batches.stream(0, Share(0, replicas, replicas), micro_batches), steps * parts if training else None)
+    together = taken(
+        batches.stream(0, Share(0, replicas, replicas), micro_batches), steps * parts if training else None
+    )
     assert len(together) == steps * parts
     assert_equal([joined(together[step * parts : (step + 1) * parts]) for step in range(steps)], expected)
     for replica in range(replicas):

@@ -69,7 +69,16 @@ def test_a_restored_run_goes_on_bit_by_bit(make_step, tmp_path):
     step = make_step()
     checkpoints = Checkpoints(tmp_path, step)
     train(step, range(3))
-    progress = Progress(step=3, best=0.1 + 0.2, best_epoch=1, patience=2, seconds=1.5, epoch_sums={"loss": 1 / 3}, lr_scale=0.5, rollbacks=1)
+    progress = Progress(
+        step=3,
+        best=0.1 + 0.2,
+        best_epoch=1,
+        patience=2,
+        seconds=1.5,
+        epoch_sums={"loss": 1 / 3},
+        lr_scale=0.5,
+        rollbacks=1,
+    )
     assert checkpoints.save(progress, best=True) == tmp_path / "00000003"
     saved = everything(step)
     seeds = [name for name, value in saved.items() if "seed" in name]
@@ -94,7 +103,11 @@ def test_last_and_best_name_steps_and_the_rest_is_swept(make_step, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["00000002", "00000004", "00000005", "best", "last"]
     assert named(tmp_path, "last").name == "00000005" and named(tmp_path, "best").name == "00000002"
     assert checkpoints.restore().step == 5 and checkpoints.restore("best").step == 2
-    assert sorted(path.name for path in (tmp_path / "00000005").iterdir()) == ["state.data-00000-of-00001", "state.index", "state.json"]
+    assert sorted(path.name for path in (tmp_path / "00000005").iterdir()) == [
+        "state.data-00000-of-00001",
+        "state.index",
+        "state.json",
+    ]
 
 
 def test_best_brings_its_own_values_back(make_step, tmp_path):
@@ -160,7 +173,9 @@ def small_disk(tmp_path):
     """A file system of 2 MB, where one may mount it."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], capture_output=True, text=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], capture_output=True, text=True, check=False
+    )
     if mounted.returncode:
         pytest.skip(f"needs to mount a file system: {mounted.stderr.strip()}")
     yield folder
@@ -184,7 +199,9 @@ def test_a_full_disk_is_said_and_the_last_good_checkpoint_stays(make_step, small
     with pytest.raises(ResnetTasksError) as error:
         checkpoints.save(Progress(step=2), best=True)
     assert type(error.value) is ResnetTasksError and error.value.exit_code == 1
-    assert "the disk is full" in str(error.value) and f"checkpoint is {small_disk}/checkpoints/00000001" in str(error.value)
+    assert "the disk is full" in str(error.value) and f"checkpoint is {small_disk}/checkpoints/00000001" in str(
+        error.value
+    )
     assert sorted(path.name for path in checkpoints.folder.iterdir()) == ["00000001", "last"]
     assert checkpoints.restore().step == 1
     assert_equal(everything(step), good)
@@ -237,7 +254,9 @@ def test_a_model_without_the_engine_takes_values_from_a_checkpoint(make_step, tm
     path = checkpoints.save(Progress(step=3))
     plain = model_values(path, step.model, averaged=False)
     averaged = iter(step.average)
-    for variable, value, mean in zip(step.model.variables, plain, model_values(path, step.model, averaged=True), strict=True):
+    for variable, value, mean in zip(
+        step.model.variables, plain, model_values(path, step.model, averaged=True), strict=True
+    ):
         np.testing.assert_array_equal(value, variable.value.numpy())
         expected = next(averaged) if variable.dtype == "float32" else variable.value
         np.testing.assert_array_equal(mean, expected.numpy())

@@ -58,7 +58,13 @@ def files() -> list[bytes]:
     """The pictures in five formats; the JPEG lies on its side, as its EXIF says."""
     turned = Image.Exif()
     turned[0x0112] = 6
-    kinds = [("JPEG", {"exif": turned, "quality": 95}), ("PNG", {}), ("GIF", {}), ("WEBP", {"lossless": True}), ("BMP", {})]
+    kinds = [
+        ("JPEG", {"exif": turned, "quality": 95}),
+        ("PNG", {}),
+        ("GIF", {}),
+        ("WEBP", {"lossless": True}),
+        ("BMP", {}),
+    ]
     return [encoded(image, kind, **options) for image, (kind, options) in zip(images(), kinds)]
 
 
@@ -117,7 +123,9 @@ def test_pixels_of_two_sizes_are_answered_as_predict_does(served, digits_model):
     small, large = images()[2], images()[1]
     three = digits_model.predict([small, 255 - small, np.ascontiguousarray(small[::-1])])
     np.testing.assert_allclose(served["images_three/probabilities"], probabilities(three), atol=1e-5)
-    np.testing.assert_allclose(served["images_one/probabilities"], probabilities(digits_model.predict(large)), atol=1e-5)
+    np.testing.assert_allclose(
+        served["images_one/probabilities"], probabilities(digits_model.predict(large)), atol=1e-5
+    )
     assert served["images_one/label_ids"].shape == (1, 5)
     assert "images_one/label_names" not in served.files
 
@@ -146,7 +154,9 @@ def test_it_lies_as_tensorflow_serving_wants_it(digits_artefact, digits_run):
 
 def test_signatures_are_those_of_the_interface(digits_artefact):
     signatures = tf.saved_model.load(str(digits_artefact)).signatures
-    (text,), (pixels,) = (signatures[name].structured_input_signature[1].items() for name in ("serving_default", "serve_images"))
+    (text,), (pixels,) = (
+        signatures[name].structured_input_signature[1].items() for name in ("serving_default", "serve_images")
+    )
     assert (text[0], text[1].dtype, text[1].shape.as_list()) == ("image_bytes", tf.string, [None])
     assert (pixels[0], pixels[1].dtype, pixels[1].shape.as_list()) == ("images", tf.uint8, [None, None, None, 3])
     outputs = signatures["serving_default"].structured_outputs

@@ -64,7 +64,9 @@ def test_what_cannot_be_answered_has_an_error_and_the_others_their_answers(digit
     for answer, why in zip(answers[1:6], ["does not exist", "not a picture", "directory", "damaged", "uint8"]):
         assert why in answer["error"]
     assert answers[1]["file"] == str(tmp_path / "none.jpg")
-    np.testing.assert_allclose(scores([answers[0], answers[6]]), scores(digits_model.predict([file, picture(1)])), atol=1e-6)
+    np.testing.assert_allclose(
+        scores([answers[0], answers[6]]), scores(digits_model.predict([file, picture(1)])), atol=1e-6
+    )
 
 
 def test_many_pictures_are_answered_in_their_order(digits_model):
@@ -72,7 +74,9 @@ def test_many_pictures_are_answered_in_their_order(digits_model):
     answers = digits_model.predict(pictures)
     assert [answer["file"] for answer in answers] == [str(number) for number in range(37)]
     for number in (0, 15, 16, 36):
-        np.testing.assert_allclose(scores(answers)[number], scores(digits_model.predict(pictures[number]))[0], atol=1e-6)
+        np.testing.assert_allclose(
+            scores(answers)[number], scores(digits_model.predict(pictures[number]))[0], atol=1e-6
+        )
 
 
 def test_an_iterator_is_answered_while_it_goes(digits_model):
@@ -87,7 +91,9 @@ def test_an_iterator_is_answered_while_it_goes(digits_model):
     assert taken == []
     first = list(itertools.islice(answers, 3))
     assert len(taken) < 100
-    np.testing.assert_allclose(scores(first), scores(digits_model.predict([picture(seed) for seed in range(3)])), atol=1e-6)
+    np.testing.assert_allclose(
+        scores(first), scores(digits_model.predict([picture(seed) for seed in range(3)])), atol=1e-6
+    )
     assert digits_model.predict([]) == []
 
 

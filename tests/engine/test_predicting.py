@@ -53,7 +53,12 @@ def test_files_folders_and_lists_are_found_in_order(tmp_path):
     listed = tmp_path / "list.txt"
     listed.write_text("x.png\n\n  y.png \n")
     found = list(find_pictures([f"@{listed}", str(tmp_path / "in"), "missing.png"]))
-    assert found == ["x.png", "y.png", *(str(tmp_path / name) for name in ("in/a.png", "in/b.png", "in/deep/a.JPG")), "missing.png"]
+    assert found == [
+        "x.png",
+        "y.png",
+        *(str(tmp_path / name) for name in ("in/a.png", "in/b.png", "in/deep/a.JPG")),
+        "missing.png",
+    ]
 
 
 def test_a_list_or_a_folder_without_pictures_is_refused(tmp_path):
@@ -96,7 +101,9 @@ def test_a_torn_last_line_is_answered_again(digits_run, three, tmp_path, answere
     assert (out / "predictions.jsonl").read_text().splitlines()[:2] == whole.splitlines()[:2]
 
 
-def test_a_run_and_its_artefact_are_one_model_and_another_is_refused(digits_run, digits_artefact, three, tmp_path, capsys):
+def test_a_run_and_its_artefact_are_one_model_and_another_is_refused(
+    digits_run, digits_artefact, three, tmp_path, capsys
+):
     out = tmp_path / "out"
     resnet_tasks.predict(digits_run, three[:1], output=out)
     assert len(resnet_tasks.predict(digits_artefact, three, output=out)["pictures"]) == 3

@@ -149,9 +149,7 @@ def test_page_holds_the_files_exact_values(report):
         ("seconds", "75.0", "1 min"),
     ]
     for line in EPOCHS.splitlines()[1:]:
-        cells = re.search(f'<th scope="row"><data value="{line[0]}">.*?</tr>', report.read_text())[
-            0
-        ]
+        cells = re.search(f'<th scope="row"><data value="{line[0]}">.*?</tr>', report.read_text())[0]
         assert [*map(float, re.findall('value="(.*?)"', cells))] == [*map(float, line.split(","))]
     assert {0.875, 0.7, 0.8125, 0.9, 0.75} <= floats  # per_class.csv
     assert {0.987654, 0.876543, 0.765432} <= floats  # mistakes.csv
@@ -253,9 +251,7 @@ def test_missing_or_torn_file_leaves_only_its_part_out(run, file, heading, torn)
     assert heading in Reader(write_report(run)).text
     if torn:
         content = (run / file).read_bytes()
-        (run / file).write_bytes(
-            content[: len(content) // 2] if file.endswith(("json", "png")) else b""
-        )
+        (run / file).write_bytes(content[: len(content) // 2] if file.endswith(("json", "png")) else b"")
     else:
         (run / file).unlink()
     page = Reader(write_report(run))

@@ -114,4 +114,6 @@ def test_files_are_written_whole(tmp_path):
 
 def test_the_environment_names_what_a_figure_depends_on():
     found = environment()
-    assert found["cores"] >= 1 and found["processor"] and found["packages"]["keras"] and found["python"].startswith("3.")
+    assert (
+        found["cores"] >= 1 and found["processor"] and found["packages"]["keras"] and found["python"].startswith("3.")
+    )

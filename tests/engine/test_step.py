@@ -11,11 +11,12 @@ from keras import ops
 
 from resnet_tasks.classification.model import Classifier
 from resnet_tasks.engine import step as step_module
+from resnet_tasks.engine.norms import set_norms
 from resnet_tasks.engine.optimizers import make_optimizer
 from resnet_tasks.engine.settings import TrainSettings
 from resnet_tasks.engine.step import FIRST_LOSS_SCALE, TrainStep
 from resnet_tasks.engine.strategy import choose_strategy
-from resnet_tasks.engine.train import precision, set_norms
+from resnet_tasks.engine.train import precision
 from resnet_tasks.model import total_loss
 
 BATCH = 16
@@ -79,7 +80,9 @@ def placed(strategy, images: np.ndarray, targets: dict, micro_batches: int = 1) 
 
         if replicas == 1:
             return own(0)
-        return strategy.experimental_distribute_values_from_function(lambda context: own(context.replica_id_in_sync_group))
+        return strategy.experimental_distribute_values_from_function(
+            lambda context: own(context.replica_id_in_sync_group)
+        )
 
     columns = range(micro_batches)
     return tuple((share(images, m), {name: share(values, m) for name, values in targets.items()}) for m in columns)
@@ -98,7 +101,7 @@ def make_step(pyramid, settings: TrainSettings, strategy=None, kind=ThreeTerms) 
     strategy = strategy or tf.distribute.get_strategy()
     with strategy.scope():
         model = start(kind(backbone=pyramid(), class_names=["a", "b", "c"]))
-        set_norms(model, synchronized=settings.sync_norms, frozen=settings.freeze_norms)
+        set_norms(model, synchronized=settings.sync_norms, frozen=settings.freeze_norms, fused=not settings.xla)
         return TrainStep(model, make_optimizer(settings), strategy, settings)
 
 
@@ -337,7 +340,10 @@ def test_an_input_that_is_not_finite_leaves_the_weights_alone(tiny_pyramid):
     assert int(step.updates.numpy()) == 0 and float(step.scale.numpy()) == 1.0
 
 
-@pytest.mark.parametrize(("devices", "accumulate"), [("cpu:1", 1), pytest.param("cpu:1", 2, marks=pytest.mark.slow), pytest.param("cpu:2", 1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("devices", "accumulate"),
+    [("cpu:1", 1), pytest.param("cpu:1", 2, marks=pytest.mark.slow), pytest.param("cpu:2", 1, marks=pytest.mark.slow)],
+)
 def test_xla_gives_the_same_losses(tiny_pyramid, devices, accumulate):
     settings = replace(PLAIN, precision="float32", accumulate=accumulate, freeze_norms=devices != "cpu:1")
     strategy, _ = choose_strategy("auto", devices)

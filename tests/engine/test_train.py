@@ -46,11 +46,24 @@ def split_of(name: str, count: int, seed: int = 0) -> Split:
 
 
 class Greys(Task):
-    """Classification with nothing but what the loop asks for; `scores` are what evaluations find, instead of the truth."""
+    """Classification with nothing but what the loop asks for.
+
+    `scores` are what evaluations find, instead of the truth.
+    """
 
     name, monitor, labels = "greys", Monitor("top1", "max"), LabelMap(("a", "b", "c", "d"))
 
-    def __init__(self, pyramid: Callable, train: int = 16, val: int = 6, *, times: int = 1, dropout: float = 0.0, scores: Iterable = (), bad: int = -1):
+    def __init__(
+        self,
+        pyramid: Callable,
+        train: int = 16,
+        val: int = 6,
+        *,
+        times: int = 1,
+        dropout: float = 0.0,
+        scores: Iterable = (),
+        bad: int = -1,
+    ):
         self.split = {"train": split_of("train", train), **({"val": split_of("val", val, 1)} if val else {})}
         self.pyramid, self.times, self.dropout, self.bad, self.scores = pyramid, times, dropout, bad, iter(scores)
 
@@ -76,7 +89,9 @@ class Greys(Task):
         return Batches(self.split[split], pictures, size, transform, finish, training, seed=5, places=places)
 
     def build(self):
-        return Classifier(backbone=self.pyramid(), class_names=self.labels.names, image_size=(8, 8), dropout=self.dropout)
+        return Classifier(
+            backbone=self.pyramid(), class_names=self.labels.names, image_size=(8, 8), dropout=self.dropout
+        )
 
     def predictor(self, model):
         return ClassificationPredictor(model)
@@ -92,6 +107,8 @@ class Greys(Task):
     def findings(self, measured, folder): ...
 
     def draw(self, image, prediction): ...
+
+    def matched(self, source, mapping=None): ...
 
 
 @pytest.fixture
@@ -234,10 +251,16 @@ def test_every_picture_of_val_counts_once_and_nothing_is_traced_anew(trainer_of)
     measured = trainer.evaluator.run()
     assert measured["seen"] == list(range(6)) and measured["split"] == "val" and measured["seconds"] > 0
     trainer.run()
-    counts = [trainer.step.run.experimental_get_tracing_count(), trainer.evaluator._answer.experimental_get_tracing_count()]
+    counts = [
+        trainer.step.run.experimental_get_tracing_count(),
+        trainer.evaluator._answer.experimental_get_tracing_count(),
+    ]
     for _ in range(2):
         trainer.evaluator.run()
-    after = [trainer.step.run.experimental_get_tracing_count(), trainer.evaluator._answer.experimental_get_tracing_count()]
+    after = [
+        trainer.step.run.experimental_get_tracing_count(),
+        trainer.evaluator._answer.experimental_get_tracing_count(),
+    ]
     assert counts == after == [1, 1]
 
 

@@ -6,11 +6,11 @@ import types
 from pathlib import Path
 
 import pytest
+from tiny_backbone import backbone
 
 from resnet_tasks.errors import UsageError
 from resnet_tasks.recipes import build
 from resnet_tasks.recipes.load import load_recipe
-from tiny_backbone import backbone
 
 DIGITS = "quickstart/classify_digits"
 
@@ -45,7 +45,12 @@ def test_auto_on_a_cpu():
 
 
 def test_auto_on_an_accelerator():
-    assert decided(accelerator=True) == {"precision": "bfloat16", "xla": True, "lr": pytest.approx(0.025), "bn": "train"}
+    assert decided(accelerator=True) == {
+        "precision": "bfloat16",
+        "xla": True,
+        "lr": pytest.approx(0.025),
+        "bn": "train",
+    }
 
 
 def test_xla_and_synchronised_norms_exclude_one_another():
@@ -54,7 +59,9 @@ def test_xla_and_synchronised_norms_exclude_one_another():
     assert decided(accelerator=True, replicas=2)["xla"] is True
 
 
-@pytest.mark.parametrize(("optimizer", "batch", "lr"), [("sgd", 256, 0.1), ("sgd", 1024, 0.4), ("adamw", 512, 1e-3), ("lamb", 64, 5e-3)])
+@pytest.mark.parametrize(
+    ("optimizer", "batch", "lr"), [("sgd", 256, 0.1), ("sgd", 1024, 0.4), ("adamw", 512, 1e-3), ("lamb", 64, 5e-3)]
+)
 def test_the_learning_rate_of_an_optimizer(optimizer, batch, lr):
     assert decided(train__optimizer=optimizer, train__batch_size=batch)["lr"] == pytest.approx(lr)
 

@@ -116,9 +116,7 @@ def _read(
         raise UsageError(f"data format: {', '.join(FORMATS)} expected, not {data_format!r}")
     path = Path(where).expanduser()
     if not path.exists():
-        raise UsageError(
-            f"{where} does not exist; a folder, a .csv file, tfds:NAME or digits expected"
-        )
+        raise UsageError(f"{where} does not exist; a folder, a .csv file, tfds:NAME or digits expected")
     if found == "csv":
         from resnet_tasks.data.readers import csv_files
 

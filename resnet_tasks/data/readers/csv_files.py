@@ -1,7 +1,7 @@
 """A CSV file: a row a picture, columns by their names.
 
-    file,label,split,patient
-    scans/0001.png,healthy,train,17
+file,label,split,patient
+scans/0001.png,healthy,train,17
 """
 
 import csv
@@ -21,9 +21,7 @@ _LABEL = ("label", "class", "class_name", "category", "target")
 _SPLIT = ("split", "set", "subset", "partition")
 
 
-def read(
-    where: Path, *, images: str | None = None, split_seed: int = 0, group: str | None = None
-) -> Source:
+def read(where: Path, *, images: str | None = None, split_seed: int = 0, group: str | None = None) -> Source:
     """Reads a CSV (or TSV) file of pictures and their classes.
 
     Args:
@@ -79,7 +77,9 @@ def _sides(
     """Returns each row's split, by the split column or else by hash, and a sentence on which."""
     column = next((column for column in columns if column.strip().lower() in _SPLIT), None)
     if column:
-        return [_side(where, number, row[column]) for number, row in enumerate(rows, 2)], f"its own splits, column {column!r}"
+        return [
+            _side(where, number, row[column]) for number, row in enumerate(rows, 2)
+        ], f"its own splits, column {column!r}"
     groups = None
     if group:
         groups = [row[group] for row in rows] if group in columns else splits.grouped(whole.ids, group)
@@ -151,8 +151,7 @@ def _column(where: Path, columns: list[str], known: tuple[str, ...], what: str) 
             if column.strip().lower() == wanted:
                 return column
     raise DataError(
-        f"{where}: no column for the {what}; found {', '.join(map(repr, columns))}, expected one of "
-        f"{', '.join(known)}"
+        f"{where}: no column for the {what}; found {', '.join(map(repr, columns))}, expected one of {', '.join(known)}"
     )
 
 

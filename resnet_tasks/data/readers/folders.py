@@ -55,9 +55,7 @@ def read(where: Path, *, split_seed: int = 0, group: str | None = None) -> Sourc
     return _source(where, files, others, split_seed, group)
 
 
-def _source(
-    where: Path, files: list[_File], others: list[str], split_seed: int, group: str | None
-) -> Source:
+def _source(where: Path, files: list[_File], others: list[str], split_seed: int, group: str | None) -> Source:
     class_names = sorted({file.class_name for file in files}, key=splits.natural)
     labels = LabelMap(names=tuple(class_names))
     place = {name: index for index, name in enumerate(class_names)}
@@ -102,9 +100,7 @@ def _split_folders(where: Path) -> list[tuple[str | None, Path]]:
         return [(None, where)]
     names = [name for name, _ in found]
     if len(set(names)) < len(names):
-        raise DataError(
-            f"{where}: two folders for one split among {', '.join(folder.name for folder in folders)}"
-        )
+        raise DataError(f"{where}: two folders for one split among {', '.join(folder.name for folder in folders)}")
     return sorted(found, key=lambda part: splits.NAMES.index(part[0]))
 
 

@@ -33,14 +33,10 @@ def inspect(paths: Sequence[str], names: Sequence[str]) -> Inspection:
     return Inspection(
         readable=tuple(place for place, kind in enumerate(found) if isinstance(kind, formats.Kind)),
         by_pillow=frozenset(
-            place
-            for place, kind in enumerate(found)
-            if isinstance(kind, formats.Kind) and kind.by_pillow
+            place for place, kind in enumerate(found) if isinstance(kind, formats.Kind) and kind.by_pillow
         ),
         problems=tuple(
-            Problem(file=names[place], what=what)
-            for place, what in enumerate(found)
-            if isinstance(what, str)
+            Problem(file=names[place], what=what) for place, what in enumerate(found) if isinstance(what, str)
         ),
     )
 

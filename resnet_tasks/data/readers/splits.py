@@ -37,9 +37,7 @@ def natural(name: str) -> list:
     return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts if part]
 
 
-def hashed(
-    names: Sequence[str], labels: Sequence[int], groups: Sequence[str] | None, seed: int
-) -> list[str]:
+def hashed(names: Sequence[str], labels: Sequence[int], groups: Sequence[str] | None, seed: int) -> list[str]:
     """Splits pictures 80/10/10, class by class, and keeps each group on one side.
 
     A class's pictures (its groups, where there are groups) are put in the order of their hashes;
@@ -91,14 +89,9 @@ def join(name: str, parts: Sequence[Split]) -> Split:
         ids=tuple(itertools.chain(*(part.ids for part in parts))),
         paths=parts[0].paths and tuple(itertools.chain(*(part.paths or () for part in parts))),
         encoded=parts[0].encoded and tuple(itertools.chain(*(part.encoded or () for part in parts))),
-        annotations={
-            key: np.concatenate([part.annotations[key] for part in parts])
-            for key in parts[0].annotations
-        },
+        annotations={key: np.concatenate([part.annotations[key] for part in parts]) for key in parts[0].annotations},
         by_pillow=frozenset(
-            int(start) + place
-            for start, part in zip(starts, parts, strict=False)
-            for place in part.by_pillow
+            int(start) + place for start, part in zip(starts, parts, strict=False) for place in part.by_pillow
         ),
     )
 
@@ -125,9 +118,7 @@ def grouped(names: Iterable[str], pattern: str) -> list[str]:
     for name in names:
         found = expression.search(name)
         if not found:
-            raise DataError(
-                f"data.group: {pattern!r} finds nothing in {name!r}; it must find each file's group"
-            )
+            raise DataError(f"data.group: {pattern!r} finds nothing in {name!r}; it must find each file's group")
         groups.append(found[1] if expression.groups and found[1] is not None else found[0])
     return groups
 

@@ -11,9 +11,7 @@ from resnet_tasks.data.readers import splits
 from resnet_tasks.errors import DataError, nearest
 
 
-def read(
-    where: str, *, data_dir: str | None = None, split_seed: int = 0, group: str | None = None
-) -> Source:
+def read(where: str, *, data_dir: str | None = None, split_seed: int = 0, group: str | None = None) -> Source:
     """Reads `tfds:NAME` (`tfds:NAME/CONFIG`, `tfds:NAME:VERSION`).
 
     Args:
@@ -66,8 +64,7 @@ def _builder(where: str, data_dir: str | None):
     if not builder.info.splits:
         raise DataError(
             f"{where}: not prepared in {builder.data_dir}; name the folder that holds it with "
-            f"--data-dir, or prepare it: tfds build {name}"
-            + (f" --data_dir {data_dir}" if data_dir else "")
+            f"--data-dir, or prepare it: tfds build {name}" + (f" --data_dir {data_dir}" if data_dir else "")
         )
     return builder
 
@@ -114,9 +111,7 @@ def _read_split(where: str, builder, theirs: str, name: str, image: str, label: 
             {image: True, label: True}, decoders={image: tensorflow_datasets.decode.SkipDecoding()}
         ),
         # One file after the other, so that a picture's number means the same everywhere.
-        read_config=tensorflow_datasets.ReadConfig(
-            interleave_cycle_length=1, try_autocache=False
-        ),
+        read_config=tensorflow_datasets.ReadConfig(interleave_cycle_length=1, try_autocache=False),
     )
     encoded, labels = [], []
     for batch in records.batch(1024).as_numpy_iterator():

@@ -53,10 +53,7 @@ def headline(folder: Path) -> tuple[str, str] | None:
 
 def evaluations(run: Path) -> Html | None:
     """Everything that was evaluated, in turn."""
-    parts = [
-        section(f"Evaluation: {folder.name}", *(part(folder) for part in PARTS))
-        for folder in folders(run)
-    ]
+    parts = [section(f"Evaluation: {folder.name}", *(part(folder) for part in PARTS)) for folder in folders(run)]
     return Html("".join(part for part in parts if part)) or None
 
 
@@ -123,8 +120,8 @@ def mistakes(folder: Path) -> Html | None:
     rows = read_rows(folder / "mistakes.csv")
     if not rows:
         return None
-    files = (folder / "mistakes").glob("*.png")
-    files = sorted(files, key=lambda path: (len(path.stem), path.stem))[:MOST_PICTURES]
+    found = (folder / "mistakes").glob("*.png")
+    files = sorted(found, key=lambda path: (len(path.stem), path.stem))[:MOST_PICTURES]
     drawn = [_mistake(row, path) for row, path in zip(rows, files)]
     if any(drawn):
         shown_here = tag("ul", *drawn, class_="pictures")

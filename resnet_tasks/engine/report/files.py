@@ -87,12 +87,14 @@ def is_small(path: Path, side: int) -> bool:
         return False
 
 
-def number(text: str) -> int | float | None:
-    """A CSV cell as a finite number, or `None`."""
+def number(text: str | None) -> int | float | None:
+    """A CSV cell as a finite number; `None` where it is none, or there is no cell."""
+    if text is None:
+        return None
     for kind in (int, float):
         try:
             value = kind(text)
-        except (TypeError, ValueError):
+        except ValueError:
             continue
         return value if math.isfinite(value) else None
     return None

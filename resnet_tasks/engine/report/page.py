@@ -24,11 +24,7 @@ def tag(name: str, /, *content, **attributes) -> Html:
     )
     if name in ALONE:
         return Html(f"<{name}{head}>")
-    inner = "".join(
-        part if isinstance(part, Html) else html.escape(str(part))
-        for part in content
-        if part is not None
-    )
+    inner = "".join(part if isinstance(part, Html) else html.escape(str(part)) for part in content if part is not None)
     return Html(f"<{name}{head}>{inner}</{name}>")
 
 
@@ -42,15 +38,13 @@ def page(title: str, sections: Iterable[Html | None]) -> Html:
         tag("title", title),
         tag("style", Html(STYLE.read_text(encoding="utf-8"))),
     )
-    return Html(
-        f"<!doctype html>\n{tag('html', head, tag('body', tag('main', *sections)), lang='en')}\n"
-    )
+    return Html(f"<!doctype html>\n{tag('html', head, tag('body', tag('main', *sections)), lang='en')}\n")
 
 
 def section(title: str, *parts: Html | None, class_: str | None = None) -> Html | None:
     """A part of the page under its heading; `None` where it would hold nothing."""
-    parts = [part for part in parts if part]
-    return tag("section", tag("h2", title), *parts, class_=class_) if parts else None
+    kept = [part for part in parts if part]
+    return tag("section", tag("h2", title), *kept, class_=class_) if kept else None
 
 
 def folded(title: str, *content: Html | None) -> Html:
@@ -67,10 +61,7 @@ def figure(title: str, uri: str, note: str | Html = "", **attributes) -> Html:
 def table(columns: Sequence[str], rows: Iterable[Sequence], **attributes) -> Html:
     """A table that scrolls on its own; cells are text or `Html`, the first of a row names it."""
     head = tag("tr", *(tag("th", column, scope="col") for column in columns))
-    body = (
-        tag("tr", tag("th", row[0], scope="row"), *(tag("td", cell) for cell in row[1:]))
-        for row in rows
-    )
+    body = (tag("tr", tag("th", row[0], scope="row"), *(tag("td", cell) for cell in row[1:])) for row in rows)
     return tag(
         "div",
         tag("table", tag("thead", head), tag("tbody", *body), **attributes),
@@ -81,12 +72,8 @@ def table(columns: Sequence[str], rows: Iterable[Sequence], **attributes) -> Htm
 
 def facts(pairs: Iterable[tuple[str, object]]) -> Html:
     """Names and values, a row each."""
-    rows = (
-        tag("tr", tag("th", name, scope="row"), tag("td", shown(value))) for name, value in pairs
-    )
-    return tag(
-        "div", tag("table", tag("tbody", *rows), class_="facts"), class_="scroll", tabindex="0"
-    )
+    rows = (tag("tr", tag("th", name, scope="row"), tag("td", shown(value))) for name, value in pairs)
+    return tag("div", tag("table", tag("tbody", *rows), class_="facts"), class_="scroll", tabindex="0")
 
 
 def fraction(value: float | None) -> Html:

@@ -1,0 +1,67 @@
+"""Batch norms while a model trains: synchronised, frozen, and by TensorFlow's fused kernel.
+
+Keras writes a batch norm out in single operations.  The fused kernel computes the same in two passes over the
+activations instead of some ten, which on a CPU makes a whole training step of ResNet-20 a quarter faster.
+All of this is a state of training: nothing of it is in a model's config or file.
+"""
+
+import keras
+import tensorflow as tf
+
+FUSED = ("float32", "float16")  # what the kernel computes in on every device; float64 is not among them
+
+
+def set_norms(model: keras.Model, *, synchronized: bool, frozen: bool, fused: bool = False) -> None:
+    """Sets the batch norms' state of training, those of submodels too.
+
+    Args:
+        model: Any Keras model.
+        synchronized: Statistics over all replicas; these come from Keras's own operations.
+        frozen: The moving statistics are used, and nothing trains.
+        fused: By the fused kernel where it can be; the first time a model is traced after this.
+    """
+    for layer in model._flatten_layers():  # the only way that reaches submodels held as attributes
+        if not isinstance(layer, keras.layers.BatchNormalization):
+            continue
+        layer.synchronized = synchronized
+        if frozen:
+            layer.trainable = False
+        layer.__dict__.pop("call", None)
+        if fused and not synchronized and _fusible(layer):
+            object.__setattr__(layer, "call", _fused_call(layer))
+
+
+def share_statistics(model: keras.Model) -> None:
+    """Gives every replica the first one's moving statistics: what is measured is then what is saved.
+
+    Norms that are not synchronised gather statistics of their own on each replica, and a file holds the first one's.
+    """
+    for variable in model.non_trainable_variables:
+        if len(getattr(variable.value, "values", ())) > 1:
+            variable.value.assign(variable.value.numpy())
+
+
+def _fusible(layer: keras.layers.BatchNormalization) -> bool:
+    channels_last = layer.axis in (-1, 3) and layer.input_spec is not None and layer.input_spec.ndim == 4
+    return channels_last and layer.scale and layer.center and not layer.renorm and layer.compute_dtype in FUSED
+
+
+def _fused_call(layer: keras.layers.BatchNormalization):
+    """Stands in for `layer.call`; outside training, and frozen, it is the layer's own."""
+    stock = layer.call
+
+    def call(inputs, training=None, mask=None):
+        if mask is not None or not (training and layer.trainable):
+            return stock(inputs, training=training, mask=mask)
+        outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+            inputs, tf.cast(layer.gamma, "float32"), tf.cast(layer.beta, "float32"), epsilon=layer.epsilon
+        )
+        count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:-1]), variance.dtype)
+        variance = (
+            variance * tf.maximum(count - 1, 1) / count
+        )  # the kernel gives the unbiased one, Keras keeps the other
+        for moving, batch in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
+            moving.assign(moving * layer.momentum + batch * (1 - layer.momentum))
+        return outputs
+
+    return call
