@@ -3,9 +3,9 @@
     python benchmarks/engine_overhead.py [--steps 30] [--pairs 7]
 
 ResNet-20, batch 128, pictures in memory, float32.  Both do the same mathematics (SGD with momentum and Nesterov); the
-engine also has its weight decay, the gradient's norm and the check that all is finite.  It is measured as it trains, with the
-fused kernel of batch norms, and with Keras's norms, which are what `fit` runs: the difference is the loop's own cost.
-They take turns, in alternating order; what is printed is the median of the rounds' ratios.
+engine also has its weight decay, the gradient's norm and the check that all is finite.  It is measured as it trains,
+with the fused kernel of batch norms, and with Keras's norms, which are what `fit` runs: that ratio is the loop's own
+cost.  They take turns, in alternating order; what is printed is the median of the rounds' ratios.
 """
 
 import argparse
