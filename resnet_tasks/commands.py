@@ -8,6 +8,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,32 +44,32 @@ def train(
     Returns:
         The run folder.
     """
+    from resnet_tasks import starting
     from resnet_tasks.opening import known
     from resnet_tasks.recipes.load import load_recipe
     from resnet_tasks.recipes.schema import FOLDER_RECIPES
 
-    if not resume:
-        load_recipe(recipe, task, set, flags)  # a mistake in it is told before TensorFlow is imported
-    from resnet_tasks.engine.run_folder import next_free, startable
-    from resnet_tasks.starting import prepared, resumed
-
     chosen = {**(flags or {}), **({"data.where": data} if data is not None else {})}
     named = recipe or FOLDER_RECIPES[known(task)]
-    path = Path(run) if run is not None else next_free(Path("runs") / task, Path(named).name.removesuffix(".yaml"))
-    state = startable(path, resume)
-    if state == "finished" and resume:
-        logger.info("%s is finished", path)
-        if not (path / "report.html").is_file():  # stopped between the last step and the report
-            _conclude(path)
-        return path
-    if recipe is None and state == "new":
+    wanted = load_recipe(named, task, set, chosen)  # a mistake is told before TensorFlow is imported
+
+    go_on = partial(starting.resumed, task=task, recipe=recipe, set=set, flags=chosen)
+    decide = partial(starting.startable, run, named, wanted, resume, go_on)
+    cluster = starting.cluster_for(wanted.train.strategy)
+    start = starting.agreed(cluster, wanted.train.meet_minutes, decide)
+    if recipe is None and start.state == "new":
         logger.info("no recipe named: %s", named)
-    goes_on = resume and state != "new"
-    loaded = resumed(path, task, recipe, set, chosen) if goes_on else load_recipe(named, task, set, chosen)
-    with prepared(loaded, path, resume) as trainer:
+    chief = cluster is None or cluster.is_chief
+    if start.state == "finished":
+        logger.info("%s is finished", start.run)
+        if chief and not (start.run / "report.html").is_file():  # stopped between the last step and the report
+            _conclude(start.run)
+        return start.run
+    with starting.prepared(start, cluster) as trainer:
         trainer.run()
-        _conclude(path)
-    return path
+        if chief:
+            _conclude(start.run)
+    return start.run
 
 
 def evaluate(

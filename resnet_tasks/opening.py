@@ -214,7 +214,7 @@ def _from_checkpoint(path: Path, which: str | None) -> "TaskModel":
     """The model of a run with the values of one of its checkpoints."""
     from resnet_tasks.data.examples import LabelMap, Source
     from resnet_tasks.engine.checkpoints import model_values, named
-    from resnet_tasks.engine.train import precision
+    from resnet_tasks.engine.precision import precision
     from resnet_tasks.recipes import build
     from resnet_tasks.recipes.load import load_recipe
 

@@ -1,12 +1,17 @@
-"""A run's start: the recipe of a resumed run, and a trainer in its run folder, with all it was told written down."""
+"""A run's start: alone or with other processes, new or resumed; a trainer in its run folder, with all written down."""
 
 import contextlib
 import logging
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resnet_tasks.errors import UsageError
+from resnet_tasks.engine.cluster import Cluster, find_cluster, meet
+from resnet_tasks.errors import ResnetTasksError, UsageError
+from resnet_tasks.recipes.load import from_json, load_recipe, to_yaml
+from resnet_tasks.recipes.schema import Recipe
 
 logger = logging.getLogger("resnet_tasks")
 
@@ -14,14 +19,43 @@ logger = logging.getLogger("resnet_tasks")
 MAY_CHANGE = {
     "data.cache", "data.data_dir", "data.where", "data.images",
     "train.checkpoint_minutes", "train.log_every", "train.on_nan", "train.strategy", "train.devices",
-    "train.early_stopping", "evaluate.batch_size", "evaluate.every", "export.format",
+    "train.early_stopping", "train.steps_per_execution", "train.meet_minutes",
+    "evaluate.batch_size", "evaluate.every", "export.format",
 }  # fmt: skip
 
 
-def resumed(run: Path, task: str, recipe, set, flags: dict):
-    """The recipe of an unfinished run, with the changes that it can take; the others are refused."""
-    from resnet_tasks.recipes.load import load_recipe
+@dataclass(frozen=True)
+class Start:
+    """What is started: `recipe` in the folder `run`, which is "new", "unfinished" or "finished"."""
 
+    run: Path
+    state: str
+    recipe: Recipe
+
+
+def startable(run, named, recipe: Recipe, resume: bool, resumed: Callable[[Path], Recipe]) -> Start:
+    """What starts where.
+
+    Args:
+        run: The folder; by default `runs/<task>/<recipe>`, with a number behind it where that is taken.
+        named: The recipe's name or file.
+        recipe: What it says.
+        resume: Whether a run that is there goes on, with
+        resumed: the recipe for it.
+
+    Raises:
+        UsageError: A run is there, and `resume` is not asked for.
+    """
+    from resnet_tasks.engine import run_folder
+
+    parent, name = Path("runs") / recipe.task, Path(named).name.removesuffix(".yaml")
+    path = Path(run) if run is not None else run_folder.next_free(parent, name)
+    state = run_folder.startable(path, resume)
+    return Start(path, state, resumed(path) if state == "unfinished" else recipe)
+
+
+def resumed(run: Path, task: str, recipe, set, flags: dict) -> Recipe:
+    """The recipe of an unfinished run, with the changes that it can take; the others are refused."""
     kept = load_recipe(run / "recipe.yaml", task)
     asked = load_recipe(recipe or run / "recipe.yaml", task, set, flags)
     before, after = _flat(kept.model_dump(mode="json")), _flat(asked.model_dump(mode="json"))
@@ -42,56 +76,98 @@ def resumed(run: Path, task: str, recipe, set, flags: dict):
     return load_recipe(run / "recipe.yaml", task, flags=changes)
 
 
+def cluster_for(strategy: str) -> Cluster | None:
+    """The processes that this one trains with, if the environment tells of any and the strategy takes them."""
+    cluster = find_cluster() if strategy in ("auto", "multiworker") else None
+    if strategy == "multiworker" and cluster is None:
+        raise UsageError(
+            "train.strategy: multiworker needs to know its processes: set TF_CONFIG in each, or start them with srun"
+        )
+    return cluster
+
+
+def agreed(cluster: Cluster | None, minutes: float, decide: Callable[[], Start]) -> Start:
+    """What this process decides if it is alone or the chief, else what the chief has decided.
+
+    Args:
+        cluster: Who takes part; `None` for a process that is alone.
+        minutes: How long the others are awaited.
+        decide: Called by the chief only.
+
+    Raises:
+        UsageError: The chief refused to start, in each process.
+        ResnetTasksError: Somebody did not come.
+    """
+    if cluster is None:
+        return decide()
+    if not cluster.is_chief:
+        told = meet(cluster, None, 60 * minutes)
+        if "refused" in told:
+            raise UsageError(f"the chief ({cluster.addresses[0]}) did not start: {told['refused']}")
+        return Start(Path(told["run"]), told["state"], from_json(told["recipe"]))
+    try:
+        start = decide()
+    except ResnetTasksError as error:
+        with contextlib.suppress(ResnetTasksError):
+            meet(cluster, {"refused": str(error)}, 60 * minutes)
+        raise
+    recipe = start.recipe.model_dump(mode="json")
+    meet(cluster, {"run": str(start.run), "state": start.state, "recipe": recipe}, 60 * minutes)
+    return start
+
+
 @contextlib.contextmanager
 def trainer_of(task: str, recipe, **changes):
     """A trainer of a recipe in a folder that goes away with it."""
-    from resnet_tasks.recipes.load import load_recipe
-
     data = changes.get("data")
     flags = {**(changes.get("flags") or {}), **({"data.where": data} if data is not None else {})}
     loaded = load_recipe(recipe, task, changes.get("set"), flags)
-    with tempfile.TemporaryDirectory() as folder, prepared(loaded, Path(folder) / "run", resume=False) as trainer:
+    with tempfile.TemporaryDirectory() as folder, prepared(Start(Path(folder) / "run", "new", loaded)) as trainer:
         yield trainer
 
 
 @contextlib.contextmanager
-def prepared(recipe, path: Path, resume: bool):
-    """A trainer in its run folder: data read, devices chosen, "auto" decided, all of it written down."""
+def prepared(start: Start, cluster: Cluster | None = None):
+    """A trainer in its run folder: devices chosen, data read, "auto" decided, all of it written down.
+
+    A process that is not the chief gets a folder of its own, which goes away with it.
+    """
     from resnet_tasks.engine.strategy import choose_strategy, prepare_devices
     from resnet_tasks.recipes import build
 
-    prepare_devices(recipe.train.devices)
-    source = build.read(recipe)
+    train = start.recipe.train
+    prepare_devices(train.devices)
+    # Before anything is computed: TensorFlow joins a cluster at its start or never.
+    strategy, why = choose_strategy(train.strategy, train.devices, cluster)
+    source = build.read(start.recipe)
 
     import tensorflow as tf
 
     from resnet_tasks.engine import logs, run_folder
-    from resnet_tasks.engine.train import Trainer, precision
+    from resnet_tasks.engine.precision import precision
+    from resnet_tasks.engine.train import Trainer
 
-    if recipe.train.deterministic:
+    if train.deterministic:
         tf.config.experimental.enable_op_determinism()
-    strategy, why = choose_strategy(recipe.train.strategy, recipe.train.devices)
     accelerator = "GPU" in why or "TPU" in why
-    resolved, reasons = build.resolve(recipe, accelerator, strategy.num_replicas_in_sync)
-    folder = run_folder.RunFolder(path, resume)
-    handler = logs.log_to(folder.path / "log.txt")
-    try:
+    resolved, reasons = build.resolve(start.recipe, accelerator, strategy.num_replicas_in_sync)
+    chief = cluster is None or cluster.is_chief
+    with contextlib.ExitStack() as stack:
+        own = start.run if chief else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "run"
+        folder = stack.enter_context(contextlib.closing(run_folder.RunFolder(own, resume=start.state != "new")))
+        folder.name, folder.state = start.run, start.state
+        stack.enter_context(logs.log_to(folder.path / "log.txt", quiet=not chief))
         for sentence in (*source.notes, why, *reasons):
             logger.info("%s", sentence)
         settings = build.train_settings(resolved, strategy.num_replicas_in_sync)
         with precision(settings.precision):
             _begin(folder, resolved, source)
             yield Trainer(build.task_of(resolved, source), settings, folder, strategy)
-    finally:
-        logger.removeHandler(handler)
-        handler.close()
-        folder.close()
 
 
 def _begin(folder, recipe, source) -> None:
     """The small files that say what the run is."""
     from resnet_tasks.engine import run_folder
-    from resnet_tasks.recipes.load import to_yaml
 
     folder.write("recipe.yaml", to_yaml(recipe))
     folder.write("command.txt", run_folder.command_line() + "\n")

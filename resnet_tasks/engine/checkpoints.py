@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from resnet_tasks.engine import together
 from resnet_tasks.engine.step import TrainStep
 from resnet_tasks.errors import DataError, ResnetTasksError
 
@@ -57,22 +58,27 @@ class Checkpoints:
     Args:
         folder: The run's `checkpoints/`.
         train_step: Whose variables are kept: the model's, the optimizer's, the averages, the random generators.
-        chief: Whether this process writes.  The others take part (some variables are summed over processes in
-            being read) and write to a scratch folder that they remove.
+
+    Of several processes the chief alone reads, and its files are the run's.  The others take part in writing (some
+    variables are summed over processes in being read), each in a folder of its own.
     """
 
-    def __init__(self, folder: Path, train_step: TrainStep, chief: bool = True):
-        self.folder, self.chief = Path(folder), chief
+    def __init__(self, folder: Path, train_step: TrainStep):
+        self.folder, self._strategy = Path(folder), train_step.strategy
+        self._chief = together.is_chief(self._strategy)
+        self._has = {which: self.named(which) is not None for which in ("last", "best")}
         model, optimizer = train_step.model, train_step.optimizer
-        self._checkpoint = tf.train.Checkpoint(
+        kept = {
             # The generators' states are variables of the model, which Keras saves nowhere.
-            model=_by_key(model.variables),
-            optimizer=_by_key(optimizer.variables),
-            average=dict(zip(_keys(train_step.averaged), train_step.average)),
-            updates=train_step.updates,
-            loss_scale=train_step.scale,
-            finite_in_a_row=train_step.finite_in_a_row,
-        )
+            "model": _by_key(model.variables),
+            "optimizer": _by_key(optimizer.variables),
+            "average": dict(zip(_keys(train_step.averaged), train_step.average)),
+            "updates": train_step.updates,
+            "loss_scale": train_step.scale,
+            "finite_in_a_row": train_step.finite_in_a_row,
+        }
+        self._checkpoint = tf.train.Checkpoint(**kept)
+        self._variables = tf.nest.flatten(kept)
 
     def save(self, progress: Progress, best: bool = False) -> Path:
         """Writes the state of now; the last good one stays whatever happens.
@@ -81,20 +87,19 @@ class Checkpoints:
             ResnetTasksError: The disk is full or cannot be written.
         """
         final = self.folder / f"{progress.step:08d}"
-        part = self.folder / f".{progress.step:08d}.{'part' if self.chief else f'worker-{os.getpid()}'}"
+        part = self.folder / f".{progress.step:08d}.part"
         try:
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir(parents=True)
             self._checkpoint.write(str(part / PREFIX))
             (part / "state.json").write_text(json.dumps(asdict(progress), indent=1))
-            if not self.chief:
-                shutil.rmtree(part)
-                return final
             shutil.rmtree(final, ignore_errors=True)
             part.rename(final)
             self._name("last", final.name)
+            self._has["last"] = True
             if best:
                 self._name("best", final.name)
+                self._has["best"] = True
         except (OSError, tf.errors.OpError) as error:
             shutil.rmtree(part, ignore_errors=True)
             raise ResnetTasksError(_why_not_written(error, self.folder, self.named("last"))) from error
@@ -102,11 +107,26 @@ class Checkpoints:
         return final
 
     def restore(self, which: str = "last") -> Progress:
-        """Puts a checkpoint's values into the variables.
+        """Puts a checkpoint's values into the variables, the chief's into those of every process.
 
         Raises:
             DataError: There is none, or it cannot be read, or it is another model's.
         """
+        state = json.dumps({"progress": asdict(self._read(which)), "has": self._has}) if self._chief else ""
+        told = json.loads(together.text_from_chief(self._strategy, state))
+        self._has = told["has"]
+        if together.several_processes(self._strategy):
+            local = [self._strategy.experimental_local_results(variable)[0] for variable in self._variables]
+            values = together.from_chief(self._strategy, [variable.numpy() for variable in local])
+            for variable, value in zip(self._variables, values):
+                variable.assign(value)
+        return Progress(**told["progress"])
+
+    def has(self, which: str) -> bool:
+        """Whether the run has a `last` or `best` checkpoint; the same in every process."""
+        return self._has[which]
+
+    def _read(self, which: str) -> Progress:
         for path in self._candidates(which):
             try:
                 progress = Progress(**json.loads((path / "state.json").read_text()))
@@ -123,8 +143,6 @@ class Checkpoints:
     def finish(self, progress: Progress) -> None:
         """Marks the last checkpoint, which must be `progress`'s, as a finished run's."""
         progress.finished = True
-        if not self.chief:
-            return
         last = self.named("last")
         if last is None:
             raise DataError(f"{self.folder}: there is no last checkpoint to mark as finished")

@@ -7,8 +7,12 @@ import numpy as np
 import tensorflow as tf
 
 from resnet_tasks.data.batching import Batches, Share
+from resnet_tasks.engine import together
 from resnet_tasks.model import TaskModel
 from resnet_tasks.task import Task
+
+# What a reduction over processes takes; truth values and small integers are widened for it.
+GATHERED = (tf.float16, tf.bfloat16, tf.float32, tf.float64, tf.int32, tf.int64)
 
 
 def distributed(strategy, batches: Batches, first_step: int = 0, micro_batches: int = 1):
@@ -40,6 +44,7 @@ class Evaluator:
         self.batches = task.batches(split, training=False)
         self._data = distributed(strategy, self.batches)
         predictor = task.predictor(model)
+        self._gathered = tf.function(self._of_all, autograph=False)
         self._answer = tf.function(lambda prepared: strategy.run(predictor.answer, args=(prepared,)), autograph=False)
 
     def run(self) -> dict:
@@ -49,11 +54,28 @@ class Evaluator:
         return {**measured, "split": self._split, "seconds": time.perf_counter() - start}
 
     def pairs(self) -> Iterator[tuple[dict, dict]]:
-        """(answers, targets) as NumPy arrays, a batch a replica, in the order of the split."""
+        """(answers, targets) as NumPy arrays, in the order of the split.
+
+        A batch a replica; of several processes a batch of all replicas, the same in each process.
+        """
         for prepared, targets in self._data:
             answers = self._answer(prepared)
+            if together.several_processes(self._strategy):
+                yield _arrays(self._gathered(answers)), _arrays(self._gathered(targets))
+                continue
             local = zip(self._rows(answers), self._rows(targets))
             yield from ((_arrays(answer), _arrays(target)) for answer, target in local)
+
+    def _of_all(self, values: dict) -> dict:
+        """The rows of all replicas, one after another."""
+        return {name: self._gather(value) for name, value in values.items()}
+
+    def _gather(self, value):
+        kind = self._strategy.experimental_local_results(value)[0].dtype
+        if kind in GATHERED:
+            return self._strategy.gather(value, axis=0)
+        wide = self._strategy.run(lambda part: tf.cast(part, tf.int64), args=(value,))
+        return tf.cast(self._strategy.gather(wide, axis=0), kind)
 
     def _rows(self, values: dict) -> list[dict]:
         """One dict a replica."""

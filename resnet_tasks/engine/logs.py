@@ -1,10 +1,12 @@
 """What a run says while it trains: to the terminal, log.txt, metrics.csv, metrics.jsonl and TensorBoard."""
 
+import contextlib
 import csv
 import json
 import logging
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import tensorflow as tf
@@ -16,18 +18,25 @@ from resnet_tasks.engine.checkpoints import write_aside
 logger = logging.getLogger("resnet_tasks")
 
 
-def log_to(path: Path) -> logging.Handler:
-    """Lets the project's log go to `path` as well as to stderr; returns the handler to remove at the end."""
+@contextlib.contextmanager
+def log_to(path: Path, quiet: bool = False) -> Iterator[None]:
+    """Lets the project's log go to `path` as well as to stderr; quiet: of stderr only warnings."""
     if not any(isinstance(handler, logging.StreamHandler) for handler in logger.handlers):
         stream = logging.StreamHandler(sys.stderr)
         stream.setFormatter(logging.Formatter("%(message)s"))
         logger.addHandler(stream)
+    for shown in logger.handlers:
+        shown.setLevel(logging.WARNING if quiet else logging.NOTSET)
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    return handler
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
 
 
 class Meter:
@@ -54,14 +63,21 @@ class Meter:
 
 
 class Display:
-    """A progress bar on a terminal; where stderr is no terminal, a line now and then."""
+    """A progress bar on a terminal; where stderr is no terminal, a line now and then.
+
+    Args:
+        steps: Of the whole run.
+        done: Of them already.
+        per_epoch: Steps of an epoch.
+        bar: False for lines in any case: of several processes one has the terminal.
+    """
 
     SECONDS = 30.0  # between lines without a terminal
 
-    def __init__(self, steps: int, done: int, per_epoch: int):
+    def __init__(self, steps: int, done: int, per_epoch: int, bar: bool = True):
         self._steps, self._per_epoch, self._said = steps, per_epoch, time.monotonic()
         self._bar = None
-        if sys.stderr.isatty():
+        if bar and sys.stderr.isatty():
             columns = (
                 TextColumn("epoch {task.fields[epoch]}"),
                 BarColumn(),

@@ -8,6 +8,8 @@ All of this is a state of training: nothing of it is in a model's config or file
 import keras
 import tensorflow as tf
 
+from resnet_tasks.engine import together
+
 FUSED = ("float32", "float16")  # what the kernel computes in on every device; float64 is not among them
 
 
@@ -31,14 +33,17 @@ def set_norms(model: keras.Model, *, synchronized: bool, frozen: bool, fused: bo
             object.__setattr__(layer, "call", _fused_call(layer))
 
 
-def share_statistics(model: keras.Model) -> None:
+def share_statistics(model: keras.Model, strategy) -> None:
     """Gives every replica the first one's moving statistics: what is measured is then what is saved.
 
     Norms that are not synchronised gather statistics of their own on each replica, and a file holds the first one's.
     """
-    for variable in model.non_trainable_variables:
-        if len(getattr(variable.value, "values", ())) > 1:
-            variable.value.assign(variable.value.numpy())
+    if strategy.num_replicas_in_sync == 1:
+        return
+    variables = [variable.value for variable in model.non_trainable_variables]
+    first = [strategy.experimental_local_results(variable)[0].numpy() for variable in variables]
+    for variable, value in zip(variables, together.from_chief(strategy, first)):
+        variable.assign(value)
 
 
 def _fusible(layer: keras.layers.BatchNormalization) -> bool:

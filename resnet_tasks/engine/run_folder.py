@@ -24,6 +24,7 @@ class RunFolder:
         resume: Whether a run that is there goes on.
 
     Attributes:
+        name: What messages call it: `path`, but for a process whose folder stands in for the chief's.
         state: "new", "unfinished" or "finished", as it was found.
 
     Raises:
@@ -31,7 +32,7 @@ class RunFolder:
     """
 
     def __init__(self, path: str | os.PathLike, resume: bool = False):
-        self.path = Path(path)
+        self.path = self.name = Path(path)
         self.state = startable(self.path, resume)
         try:
             self.path.mkdir(parents=True, exist_ok=True)

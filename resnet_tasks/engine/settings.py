@@ -34,6 +34,7 @@ class TrainSettings:
         checkpoint_minutes: Between checkpoints inside an epoch.
         evaluate_every: Epochs between evaluations.
         log_every: Steps between lines of metrics.jsonl.
+        steps_per_execution: Steps that the host hands over at once; signals and checkpoints wait for their end.
     """
 
     epochs: int
@@ -61,3 +62,4 @@ class TrainSettings:
     checkpoint_minutes: float = 10.0
     evaluate_every: int = 1
     log_every: int = 50
+    steps_per_execution: int = 1

@@ -7,6 +7,8 @@ With micro-batches the normalisers of later ones are not known yet, so there the
 is kept apart and divided after the reduction.
 """
 
+import contextlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import keras
@@ -53,6 +55,35 @@ class TrainStep:
             self.scale = _counter("loss_scale", tf.float32, FIRST_LOSS_SCALE if self._scaled else 1.0)
             self.finite_in_a_row = _counter("finite_in_a_row", tf.int64, 0)
         self.run = tf.function(self._step, autograph=False)
+        self._several = tf.function(self._loop, autograph=False)
+
+    def run_many(self, data: Iterator, rates: list[float]) -> list[Outcome]:
+        """Several steps in one execution, which the host does not interrupt; the batches come from `data`.
+
+        Args:
+            data: An iterator of micro-batches, of a dataset or a distributed one.
+            rates: The learning rate of each step, at most `settings.steps_per_execution` of them.
+        """
+        padded = rates + rates[-1:] * (self.settings.steps_per_execution - len(rates))
+        outcomes = self._several(data, tf.constant(padded, tf.float64), tf.constant(len(rates)))
+        rows = [tf.unstack(values)[: len(rates)] for values in tf.nest.flatten(outcomes)]
+        return [tf.nest.pack_sequence_as(outcomes, row) for row in zip(*rows)]
+
+    def _loop(self, data, rates, count) -> Outcome:
+        """An `Outcome` of stacked values; those after `count` say nothing."""
+
+        def one(number) -> Outcome:
+            return self.run(tuple(next(data) for _ in range(self.settings.accumulate)), rates[number])
+
+        first = one(0)  # outside the loop, which must know what it carries
+        size = self.settings.steps_per_execution
+        kept = [tf.TensorArray(value.dtype, size, element_shape=()).write(0, value) for value in tf.nest.flatten(first)]
+
+        def body(number, *arrays):
+            return (number + 1, *(a.write(number, v) for a, v in zip(arrays, tf.nest.flatten(one(number)))))
+
+        _, *kept = tf.while_loop(lambda number, *_: number < count, body, (tf.constant(1), *kept))
+        return tf.nest.pack_sequence_as(first, [values.stack() for values in kept])
 
     @property
     def _scaled(self) -> bool:
@@ -171,6 +202,19 @@ class TrainStep:
     def _unreduced(self, value):
         """As `extended.update` wants it: per-replica values as they are (all equal), a tensor on one replica."""
         return value
+
+
+@contextlib.contextmanager
+def averaged(step: TrainStep) -> Iterator[None]:
+    """The model with the averages in place of its variables, bit by bit as before afterwards; nothing without EMA."""
+    kept = [variable.value.numpy() for variable in step.averaged] if step.average else []
+    for variable, average in zip(step.averaged, step.average):
+        variable.value.assign(average.numpy())
+    try:
+        yield
+    finally:
+        for variable, value in zip(step.averaged, kept):
+            variable.value.assign(value)
 
 
 def _dense(gradients: list) -> list:

@@ -1,12 +1,16 @@
 """Which devices train, and under which `tf.distribute` strategy."""
 
 import os
+from pathlib import Path
 
 import tensorflow as tf
 
+from resnet_tasks.engine.cluster import Cluster
 from resnet_tasks.errors import UsageError
 
 STRATEGIES = ("auto", "one", "mirrored", "multiworker", "tpu")
+TPU_DEVICES = ("/dev/accel0", "/dev/vfio/0")  # what a TPU VM has
+LONGEST_SILENCE = 1800.0  # seconds that processes wait in a reduction for one that lives and does not come
 
 
 def require_tensorflow() -> None:
@@ -56,8 +60,13 @@ def prepare_devices(devices: str) -> None:
             pass  # TensorFlow has started with that GPU: it keeps what was set then
 
 
-def choose_strategy(name: str = "auto", devices: str = "all"):
+def choose_strategy(name: str = "auto", devices: str = "all", cluster: Cluster | None = None):
     """The strategy and one sentence on why.
+
+    Args:
+        name: Of `STRATEGIES`.
+        devices: As for `prepare_devices`.
+        cluster: The processes that train together, all of which are there; `None` where this one is alone.
 
     Returns:
         `(strategy, reason)`.
@@ -67,8 +76,10 @@ def choose_strategy(name: str = "auto", devices: str = "all"):
     """
     if name not in STRATEGIES:
         raise UsageError(f"train.strategy: expected one of {', '.join(STRATEGIES)}, got {name!r}")
-    if name in ("multiworker", "tpu"):
-        raise UsageError(f"train.strategy: {name} is not supported by this version; use auto, one or mirrored")
+    if name == "multiworker" or (name == "auto" and cluster):
+        return _multiworker(cluster, devices)
+    if name == "tpu" or (name == "auto" and devices == "all" and any(Path(path).exists() for path in TPU_DEVICES)):
+        return _tpu()
     wanted = _devices(devices)
     if name == "one" or (name == "auto" and len(wanted) == 1):
         why = "asked for" if name == "one" else f"{wanted[0]} is the only device"
@@ -82,6 +93,47 @@ def choose_strategy(name: str = "auto", devices: str = "all"):
     strategy = tf.distribute.MirroredStrategy([f"/{device}" for device in wanted], cross_device_ops=reduce)
     why = "asked for" if name == "mirrored" else f"{len(wanted)} devices"
     return strategy, f"MirroredStrategy over {', '.join(wanted)}: {why}"
+
+
+def _multiworker(cluster: Cluster | None, devices: str):
+    if cluster is None:
+        raise UsageError(
+            "train.strategy: multiworker needs to know its processes: set TF_CONFIG in each, or start them with srun"
+        )
+    wanted = _devices(devices)
+    if wanted[0].startswith("CPU") and len(wanted) > 1:
+        raise UsageError(f"--devices {devices}: with several processes each has one CPU; start more processes")
+    physical = tf.config.list_physical_devices("GPU")
+    gpus = [physical[int(device.partition(":")[2])] for device in wanted if device.startswith("GPU")]
+    tf.config.set_visible_devices(gpus, "GPU")
+    resolvers = tf.distribute.cluster_resolver
+    resolver = resolvers.SimpleClusterResolver(
+        tf.train.ClusterSpec({job: list(addresses) for job, addresses in cluster.jobs.items()}),
+        task_type=cluster.task,
+        task_id=cluster.index,
+        num_accelerators={"GPU": len(gpus)},
+        rpc_layer="grpc",
+    )
+    options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=LONGEST_SILENCE)
+    strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver, options)
+    each = ", ".join(wanted)
+    processes = f"{len(cluster.addresses)} processes of {cluster.source}, this one of rank {cluster.rank}"
+    return strategy, f"MultiWorkerMirroredStrategy over {processes}, each with {each}"
+
+
+def _tpu():
+    """The TPU that this machine has, or that TPU_NAME names."""
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=os.environ.get("TPU_NAME", "local"))
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+        strategy = tf.distribute.TPUStrategy(resolver)
+    except (ValueError, RuntimeError, OSError, ImportError, tf.errors.OpError) as error:
+        raise UsageError(
+            f"train.strategy: no TPU can be reached ({str(error).splitlines()[0][:200]}); on a TPU VM install "
+            "tensorflow-tpu in place of tensorflow, elsewhere choose another strategy"
+        ) from error
+    return strategy, f"TPUStrategy over {strategy.num_replicas_in_sync} TPU cores"
 
 
 def _devices(devices: str) -> list[str]:

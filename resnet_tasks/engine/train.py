@@ -5,7 +5,6 @@ the end of an epoch is: measure, decide what is best, write the row, write the c
 followed is cut on resuming.
 """
 
-import contextlib
 import logging
 import math
 import time
@@ -15,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from resnet_tasks.engine import logs
+from resnet_tasks.engine import logs, together
 from resnet_tasks.engine.checkpoints import Checkpoints, Progress
 from resnet_tasks.engine.draw import grid
 from resnet_tasks.engine.evaluate import Evaluator, distributed
@@ -25,15 +24,24 @@ from resnet_tasks.engine.run_folder import RunFolder
 from resnet_tasks.engine.schedule import learning_rate
 from resnet_tasks.engine.settings import TrainSettings
 from resnet_tasks.engine.signals import StopRequest
-from resnet_tasks.engine.step import Outcome, TrainStep
-from resnet_tasks.errors import DivergedError, Interrupted
+from resnet_tasks.engine.step import Outcome, TrainStep, averaged
+from resnet_tasks.errors import DivergedError, Interrupted, ResnetTasksError
 from resnet_tasks.task import Task
 
 logger = logging.getLogger("resnet_tasks")
 
 MOST_ROLLBACKS = 3
+ASK_EVERY = 8  # steps after which several processes ask each other whether to stop; who preempts gives them 30 s or so
+# What a reduction ends with when a process that takes part in it has gone.
+LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.InternalError,
+)
 PICTURED = 32  # pictures of a batch that training_batch.png shows
-POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16", "float64": "float64"}
 
 
 class Trainer:
@@ -76,10 +84,12 @@ class Trainer:
         self.records = logs.Records(self.folder.path, self.progress.step)
         self._meter, self._saved = logs.Meter(), time.monotonic()
         self._started = time.monotonic() - self.progress.seconds
-        display = logs.Display(self.total, self.progress.step, self.per_epoch)
+        display = logs.Display(self.total, self.progress.step, self.per_epoch, bar=together.is_chief(self.strategy))
         try:
             with StopRequest() as stop:
                 self._steps(display, stop)
+        except tf.errors.OpError as error:
+            raise self._failed(error) from error
         finally:
             display.close()
             self.records.close()
@@ -88,30 +98,72 @@ class Trainer:
     def _steps(self, display: logs.Display, stop: StopRequest) -> None:
         data = self._data()
         while not self._ended():
-            began = time.perf_counter()
-            micro_batches = tuple(next(data) for _ in range(self.settings.accumulate))
-            waited = time.perf_counter() - began
-            lr = self.progress.lr_scale * learning_rate(self.progress.step, self.per_epoch, self.settings)
-            outcome = self.step.run(micro_batches, tf.constant(lr, tf.float64))
-            self._pending.append((lr, outcome))
-            self.progress.step += 1
-            self._meter.add(self.settings.batch_size, waited)
-            epoch_ends = self.progress.step % self.per_epoch == 0
-            stopping = stop.requested  # asked once: a signal that comes later is for the step after this one
-            due = bool(stopping) or time.monotonic() - self._saved > 60 * self.settings.checkpoint_minutes
-            logged = epoch_ends or due or self.progress.step % self.settings.log_every == 0
+            before = self.progress.step
+            self._advance(data)
+            step = self.progress.step
+            epoch_ends = step % self.per_epoch == 0
+            stopping, due = self._wishes(before, stop)
+            logged = (
+                epoch_ends or stopping or due or step // self.settings.log_every > before // self.settings.log_every
+            )
             if logged and not self._flush(display):
                 data = self._data()
                 continue
             if epoch_ends:
                 self._end_epoch()
-            elif due:
+            elif stopping or due:
                 self._save()
             if stopping:
                 raise Interrupted(
-                    f"stopped by {stopping} after step {self.progress.step} of {self.total}; a checkpoint was "
-                    f"written: go on with --run {self.folder.path} --resume"
+                    f"stopped by {stop.requested or 'a signal to another process'} after step {step} of {self.total}; "
+                    f"a checkpoint was written: go on with --run {self.folder.name} --resume"
                 )
+
+    def _advance(self, data: Iterator) -> None:
+        """One step, or as many as one execution holds, but not over the end of an epoch."""
+        first = self.progress.step
+        count = min(self.settings.steps_per_execution, self.per_epoch - first % self.per_epoch)
+        rates = [
+            self.progress.lr_scale * learning_rate(step, self.per_epoch, self.settings)
+            for step in range(first, first + count)
+        ]
+        waited = 0.0
+        if self.settings.steps_per_execution > 1:
+            self._pending += zip(rates, self.step.run_many(data, rates), strict=True)
+        else:
+            began = time.perf_counter()
+            micro_batches = tuple(next(data) for _ in range(self.settings.accumulate))
+            waited = time.perf_counter() - began
+            self._pending.append((rates[0], self.step.run(micro_batches, tf.constant(rates[0], tf.float64))))
+        self.progress.step += count
+        self._meter.add(self.settings.batch_size * count, waited)
+
+    def _wishes(self, before: int, stop: StopRequest) -> tuple[bool, bool]:
+        """Whether to stop, and whether a checkpoint is due: in any process, which is asked now and then."""
+        several = together.several_processes(self.strategy)
+        if several and self.progress.step // ASK_EVERY == before // ASK_EVERY:
+            return False, False
+        late = time.monotonic() - self._saved > 60 * self.settings.checkpoint_minutes
+        # Asked once: a signal that comes later is for the step after this one.
+        stopping, due = together.of_all(self.strategy, [stop.requested is not None, late])
+        return stopping, due
+
+    def _failed(self, error: tf.errors.OpError) -> Exception:
+        """What an operation's failure means: no memory, a lost process, or else the error itself."""
+        settings, replicas = self.settings, self.strategy.num_replicas_in_sync
+        if isinstance(error, tf.errors.ResourceExhaustedError):
+            part = settings.batch_size // (replicas * settings.accumulate)
+            size = "x".join(map(str, self.model.image_size))
+            return ResnetTasksError(
+                f"out of memory with {part} pictures of {size} a replica in {settings.precision}; start with --set "
+                f"train.accumulate={2 * settings.accumulate}: half as many at a time, and the same global batch"
+            )
+        if together.several_processes(self.strategy) and isinstance(error, LOST):
+            return ResnetTasksError(
+                f"another process was lost after step {self.progress.step} of {self.total} ({_said(error)}); "
+                f"start all again with --run {self.folder.name} --resume"
+            )
+        return error
 
     def _data(self) -> Iterator:
         return iter(distributed(self.strategy, self.batches, self.progress.step, self.settings.accumulate))
@@ -126,7 +178,7 @@ class Trainer:
         for number, (lr, outcome) in enumerate(self._pending, first):
             losses = {name: float(value) for name, value in outcome.losses.items()}
             if not all(math.isfinite(value) for value in losses.values()) or self._stuck(outcome):
-                self._diverged(number, lr, losses)
+                self._diverged(number, lr, losses, float(outcome.gradient_norm))
                 return False
             for name, value in losses.items():
                 self.progress.epoch_sums[name] = self.progress.epoch_sums.get(name, 0.0) + value
@@ -157,7 +209,7 @@ class Trainer:
             return False
         return self.settings.precision != "float16" or float(self.step.scale.numpy()) <= 1.0
 
-    def _diverged(self, number: int, lr: float, losses: dict) -> None:
+    def _diverged(self, number: int, lr: float, losses: dict[str, float], norm: float) -> None:
         self._pending.clear()
         files = self._files(number)
         report = {
@@ -165,15 +217,17 @@ class Trainer:
             "epoch": number // self.per_epoch + 1,
             "learning_rate": lr,
             "losses": {name: str(value) for name, value in losses.items()},
+            "gradient_norm": str(norm),
             "files": files,
             "norms": {v.path: str(np.linalg.norm(v.numpy().astype("float64"))) for v in self.model.trainable_variables},
         }
         path = self.folder.write_json("nan_report.json", report)
+        culprit = "gradient" if all(math.isfinite(value) for value in losses.values()) else "loss"
         what = (
-            f"the loss is not finite in step {number + 1} "
+            f"the {culprit} is not finite in step {number + 1} "
             f"(learning rate {lr:.3g}, {len(files)} pictures, first {files[0]})"
         )
-        can_go_back = self.settings.on_nan == "rollback" and self.checkpoints.named("last") is not None
+        can_go_back = self.settings.on_nan == "rollback" and self.checkpoints.has("last")
         if not can_go_back or self.progress.rollbacks >= MOST_ROLLBACKS:
             raise DivergedError(
                 f"{what}; see {path}; try a smaller train.lr, warm-up, train.clip_norm, or --on-nan rollback"
@@ -223,7 +277,7 @@ class Trainer:
         self._meter.read()  # what passed since the last step was no training
 
     def _evaluate(self, evaluator: Evaluator) -> dict:
-        share_statistics(self.model)
+        share_statistics(self.model, self.strategy)
         with averaged(self.step):
             return evaluator.run()
 
@@ -243,7 +297,7 @@ class Trainer:
     def _finish(self) -> None:
         """`model.keras`: the best state by the monitor, the last where nothing decided; averages where kept."""
         last = self.progress
-        if self.checkpoints.named("best"):
+        if self.checkpoints.has("best"):
             self.checkpoints.restore("best")
         set_norms(self.model, synchronized=False, frozen=self.settings.freeze_norms)
         with averaged(self.step):
@@ -280,27 +334,10 @@ class Trainer:
             logger.info("resuming from step %d (epoch %.2f)", self.progress.step, self.progress.step / self.per_epoch)
 
 
-@contextlib.contextmanager
-def precision(name: str) -> Iterator[None]:
-    """Keras's dtype policy and float type for a run, and back again after it."""
-    policy, floatx = keras.config.dtype_policy(), keras.config.floatx()
-    keras.config.set_floatx("float64" if name == "float64" else "float32")
-    keras.config.set_dtype_policy(POLICIES[name])
-    try:
-        yield
-    finally:
-        keras.config.set_floatx(floatx)
-        keras.config.set_dtype_policy(policy)
-
-
-@contextlib.contextmanager
-def averaged(step: TrainStep) -> Iterator[None]:
-    """The model with the averages in place of its variables, bit by bit as before afterwards; nothing without EMA."""
-    kept = [variable.value.numpy() for variable in step.averaged] if step.average else []
-    for variable, average in zip(step.averaged, step.average):
-        variable.value.assign(average.numpy())
-    try:
-        yield
-    finally:
-        for variable, value in zip(step.averaged, kept):
-            variable.value.assign(value)
+def _said(error: tf.errors.OpError) -> str:
+    """The line of an error that says what happened; the others tell where in the graph."""
+    said = [line.strip() for line in str(error).splitlines()]
+    telling = [
+        line for line in said if line and not line.startswith(("Graph execution", "Detected at", "File ", "Node"))
+    ]
+    return (telling or said)[0][:200]

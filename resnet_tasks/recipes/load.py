@@ -53,6 +53,11 @@ def load_recipe(
     return _validated(values, task, origins)
 
 
+def from_json(values: Mapping[str, Any]) -> Recipe:
+    """Returns the recipe that `model_dump(mode="json")` was taken of."""
+    return _validated(dict(values), values["task"], {})
+
+
 def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     """Returns the recipe with other values for some dotted keys (what `auto` became), checked."""
     merged = recipe.model_dump(mode="json")

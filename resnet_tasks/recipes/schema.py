@@ -152,6 +152,8 @@ class Train(Strict):
     )
     checkpoint_minutes: Positive = Field(10.0, description="the longest time between checkpoints")
     log_every: Count = Field(50, description="steps between lines of metrics.jsonl")
+    steps_per_execution: Count = Field(1, description="steps handed to the device at once; 10 or more on a TPU")
+    meet_minutes: Positive = Field(10.0, description="how long the processes of a cluster wait for each other's start")
 
     @model_validator(mode="after")
     def _agrees(self) -> "Train":

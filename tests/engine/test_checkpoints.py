@@ -241,12 +241,6 @@ def test_finish_marks_the_last_checkpoint(make_step, tmp_path):
     assert checkpoints.restore().finished
 
 
-def test_a_worker_that_is_not_the_chief_leaves_nothing(make_step, tmp_path):
-    checkpoints = Checkpoints(tmp_path, make_step(), chief=False)
-    checkpoints.save(Progress(step=1), best=True)
-    assert not list(tmp_path.iterdir())
-
-
 def test_a_model_without_the_engine_takes_values_from_a_checkpoint(make_step, tmp_path):
     step = make_step()
     checkpoints = Checkpoints(tmp_path, step)

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from resnet_tasks.engine.norms import set_norms, share_statistics
-from resnet_tasks.engine.train import precision
+from resnet_tasks.engine.precision import precision
 
 RNG = np.random.default_rng(3)
 
@@ -121,6 +121,6 @@ def test_every_replica_gets_the_first_ones_statistics():
     strategy.run(tf.function(lambda x: model(x, training=True), autograph=False), args=(values,))
     first, second = (v.numpy() for v in model.non_trainable_variables[0].value.values)
     assert first != second
-    share_statistics(model)
+    share_statistics(model, strategy)
     first_now, second_now = (v.numpy() for v in model.non_trainable_variables[0].value.values)
     assert first_now == second_now == first

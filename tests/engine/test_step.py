@@ -13,10 +13,10 @@ from resnet_tasks.classification.model import Classifier
 from resnet_tasks.engine import step as step_module
 from resnet_tasks.engine.norms import set_norms
 from resnet_tasks.engine.optimizers import make_optimizer
+from resnet_tasks.engine.precision import precision
 from resnet_tasks.engine.settings import TrainSettings
 from resnet_tasks.engine.step import FIRST_LOSS_SCALE, TrainStep
 from resnet_tasks.engine.strategy import choose_strategy
-from resnet_tasks.engine.train import precision
 from resnet_tasks.model import total_loss
 
 BATCH = 16

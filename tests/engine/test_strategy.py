@@ -48,8 +48,8 @@ def test_two_strategies_live_in_one_process():
     ("name", "devices", "said"),
     [
         ("nonsense", "all", "expected one of auto, one, mirrored"),
-        ("tpu", "all", "tpu is not supported"),
-        ("multiworker", "all", "multiworker is not supported"),
+        ("tpu", "all", "no TPU can be reached"),
+        ("multiworker", "all", "set TF_CONFIG in each, or start them with srun"),
         ("auto", "cpu:8", "started with 4 CPU device"),
         ("auto", "cpu:0", "1 or more"),
         ("auto", "cpu:many", "expected all, cpu:N or gpu:I,J, got 'cpu:many'"),
