@@ -1,6 +1,7 @@
 """A run's start: alone or with other processes, new or resumed; a trainer in its run folder, with all written down."""
 
 import contextlib
+import json
 import logging
 import tempfile
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from resnet_tasks.engine.cluster import Cluster, find_cluster, meet
-from resnet_tasks.errors import ResnetTasksError, UsageError
+from resnet_tasks.errors import DataError, ResnetTasksError, UsageError
 from resnet_tasks.recipes.load import from_json, load_recipe, to_yaml
 from resnet_tasks.recipes.schema import Recipe
 
@@ -17,7 +18,7 @@ logger = logging.getLogger("resnet_tasks")
 
 # Keys that a resumed run may change: none of them decides what the next step computes.
 MAY_CHANGE = {
-    "data.cache", "data.data_dir", "data.where", "data.images",
+    "data.cache", "data.data_dir", "data.where", "data.images", "data.service",
     "train.checkpoint_minutes", "train.log_every", "train.on_nan", "train.strategy", "train.devices",
     "train.early_stopping", "train.steps_per_execution", "train.meet_minutes",
     "evaluate.batch_size", "evaluate.every", "export.format",
@@ -166,9 +167,22 @@ def prepared(start: Start, cluster: Cluster | None = None):
 
 
 def _begin(folder, recipe, source) -> None:
-    """The small files that say what the run is."""
+    """The small files that say what the run is.
+
+    Raises:
+        DataError: The run goes on, and its data are no longer those it began with.
+    """
     from resnet_tasks.engine import run_folder
 
+    fingerprint = {name: split.fingerprint() for name, split in source.splits.items()}
+    before = folder.path / "dataset.json"
+    if folder.state == "unfinished" and before.is_file():
+        began = json.loads(before.read_text())["fingerprint"]
+        if differ := sorted(name for name in began.keys() | fingerprint if began.get(name) != fingerprint.get(name)):
+            raise DataError(
+                f"--resume: {source.where} no longer holds the pictures that the run began with (split "
+                f"{', '.join(differ)} differs in names, order or annotations); bring them back, or start another run"
+            )
     folder.write("recipe.yaml", to_yaml(recipe))
     folder.write("command.txt", run_folder.command_line() + "\n")
     folder.write_json("environment.json", run_folder.environment())
@@ -177,6 +191,7 @@ def _begin(folder, recipe, source) -> None:
         "where": str(source.where),
         "format": source.format,
         "splits": {name: len(split) for name, split in source.splits.items()},
+        "fingerprint": fingerprint,
         "problems": [{"file": problem.file, "what": problem.what} for problem in source.problems],
         "notes": list(source.notes),
     }

@@ -57,6 +57,7 @@ class ClassificationSettings:
         balance: "none", "weights" (rare classes weigh more) or "repeat" (they come more often).
         cache: "off", "ram" or "disk".
         cache_folder: Where "disk" keeps its files.
+        service: Address of a tf.data service that makes the training batches; `None` for this process.
         seed: Of order and augmentation.
     """
 
@@ -73,6 +74,7 @@ class ClassificationSettings:
     balance: Literal["none", "weights", "repeat"] = "none"
     cache: Literal["off", "ram", "disk"] = "off"
     cache_folder: Path | None = None
+    service: str | None = None
     seed: int = 0
 
 
@@ -130,6 +132,7 @@ class Classification(Task):
             mix=self._mix() if mixes else None,
             seed=settings.seed,
             places=self._repeated(pictures.split) if settings.balance == "repeat" else None,
+            service=settings.service,
         )
 
     def predictor(self, model: Classifier) -> ClassificationPredictor:

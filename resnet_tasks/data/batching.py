@@ -48,6 +48,7 @@ class Batches:
         training: Shuffled, without end; else every picture once, in order, the last batch filled with weight 0.
         seed: Of the order and of every random choice.
         places: Indices into the split, some perhaps repeated (`data.balance: repeat`); all of it by default.
+        service: Address of a tf.data service whose workers make the training batches; `None` for this process.
     """
 
     split: Split
@@ -59,6 +60,7 @@ class Batches:
     mix: Callable | None = None
     seed: int = 0
     places: np.ndarray | None = None
+    service: str | None = None
 
     def __post_init__(self):
         if not len(self.split):
@@ -91,12 +93,23 @@ class Batches:
         part = self._part(share.of, micro_batches)
         own = part * share.replicas  # this process's pictures of a micro-batch
         micro = part * share.of
-        steps = tf.data.Dataset.range(first_step * own * micro_batches, self._end(own * micro_batches))
+        step = own * micro_batches
 
         def place(number):
             return number // own * micro + share.first * part + number % own
 
-        return self._pipeline(steps.map(place), part)
+        if self.service is None or not self.training:
+            return self._pipeline(tf.data.Dataset.range(first_step * step, self._end(step)).map(place), part)
+        if self.split.by_pillow:
+            example = self.split.ids[min(self.split.by_pillow)]
+            raise UsageError(
+                f"data.service: its workers cannot read {len(self.split.by_pillow)} of the pictures, among them "
+                f"{example}, which take Pillow; save them as PNG or JPEG"
+            )
+        # Whole steps are what the workers share out, each to one of them.
+        steps = tf.data.Dataset.range(first_step, ENDLESS // step)
+        numbers = steps.flat_map(lambda number: tf.data.Dataset.range(number * step, (number + 1) * step))
+        return _by_service(self._pipeline(numbers.map(place), part), self.service)
 
     def epochs(self) -> tf.data.Dataset:
         """One epoch at each iteration, the next one each time: what `keras.Model.fit` expects."""
@@ -193,6 +206,12 @@ class Batches:
             return self.transform(made, key)
 
         return example
+
+
+def _by_service(batches: tf.data.Dataset, service: str) -> tf.data.Dataset:
+    """The batches as a tf.data service's workers make them, each once, in the order in which they come."""
+    sharing = tf.data.experimental.service.ShardingPolicy.DYNAMIC
+    return batches.apply(tf.data.experimental.service.distribute(sharing, service)).prefetch(4)
 
 
 def _merge_groups(batch: dict) -> dict:

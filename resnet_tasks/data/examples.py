@@ -16,6 +16,7 @@ An example is a plain dict from the reader to the loss. Its keys, where present:
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -160,6 +161,13 @@ class Split:
             annotations={key: array[places] for key, array in self.annotations.items()},
             by_pillow=frozenset(new for new, place in enumerate(places) if place in self.by_pillow),
         )
+
+    def fingerprint(self) -> str:
+        """Returns a hash of the files' names, wherever they lie, their order and their annotations."""
+        sha = hashlib.sha256("\n".join(name.rpartition("/")[2] for name in self.ids).encode())
+        for key, array in sorted(self.annotations.items()):
+            sha.update(f"\n{key} {array.dtype} {array.shape} ".encode() + np.ascontiguousarray(array).tobytes())
+        return sha.hexdigest()[:16]
 
     def read(self, index: int) -> bytes:
         """Returns the bytes of one picture as the decoder takes them."""

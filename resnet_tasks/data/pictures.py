@@ -1,6 +1,9 @@
 """Where a split's pixels come from: decoded anew each time, or kept decoded in memory or on disk."""
 
+import atexit
+import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +15,8 @@ from resnet_tasks.data import decode
 from resnet_tasks.data.examples import Split
 from resnet_tasks.errors import UsageError
 
+logger = logging.getLogger("resnet_tasks")
+
 CACHES = ("off", "ram", "disk")
 
 
@@ -21,7 +26,8 @@ class Pictures:
     Args:
         split: The pictures.
         cache: "off" decodes at every reading; "ram" decodes once into memory; "disk" once into raw files.
-        folder: Where "disk" keeps its files, a few bytes more than height x width x 3 each.
+        folder: Where "disk" makes a folder for its files, which goes away with the process: a few bytes more than
+            height x width x 3 each.
 
     Attributes:
         may_fail: Whether `read` raises, in the graph, on a broken picture; kept pictures are told apart beforehand.
@@ -73,6 +79,7 @@ class Pictures:
                 f"data.cache: the decoded split {self.split.name!r} takes about {wanted / 2**30:.1f} GiB and "
                 f"{free / 2**30:.1f} GiB of memory are free; use --cache disk or --cache off"
             )
+        self._say("in memory", wanted, free)
         images, readable = [], []
         for image, good in self.all().as_numpy_iterator():
             images.append(image)
@@ -91,9 +98,15 @@ class Pictures:
 
         return read
 
+    def _say(self, where: str, wanted: int, free: int) -> None:
+        sizes = f"about {wanted / 2**20:.0f} MiB of {free / 2**20:.0f} MiB free"
+        logger.info("split %s is kept decoded %s: %s", self.split.name, where, sizes)
+
     def _on_disk(self, folder: Path | None) -> Callable:
-        folder = Path(folder or tempfile.mkdtemp(prefix="resnet-tasks-cache-")) / self.split.name
-        folder.mkdir(parents=True, exist_ok=True)
+        if folder:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix="resnet-tasks-cache-", dir=folder))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)  # data sets may outlive this object
         status = os.statvfs(folder)
         wanted, free = self.foreseen(), status.f_bavail * status.f_frsize
         if wanted > 0.9 * free:
@@ -101,6 +114,7 @@ class Pictures:
                 f"data.cache: the decoded split {self.split.name!r} takes about {wanted / 2**30:.1f} GiB and "
                 f"{folder} has {free / 2**30:.1f} GiB free; use --cache off"
             )
+        self._say("on disk", wanted, free)
         for index, (image, good) in enumerate(self.all().as_numpy_iterator()):
             header = np.array([*image.shape[:2], good], "<i4").tobytes()
             (folder / str(index)).write_bytes(header + image.tobytes())

@@ -7,9 +7,10 @@ time is named.
 
 import json
 import os
+import re
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from resnet_tasks.errors import ResnetTasksError, UsageError
@@ -17,6 +18,9 @@ from resnet_tasks.errors import ResnetTasksError, UsageError
 SHAPE = '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}'
 SLURM_PORT = 8888  # of the first process of a node; the next ones of it take the next ports
 PAUSE = 0.2  # seconds between calls to a chief that is not there yet
+HELLO = 5.0  # seconds in which a caller says who it is; others wait meanwhile
+GRACE = 10.0  # seconds that the others wait longer than the chief does, for what it tells them
+LONGEST = 2**24  # bytes of a line
 
 
 @dataclass(frozen=True)
@@ -57,11 +61,12 @@ def find_cluster(environment: Mapping[str, str] = os.environ) -> Cluster | None:
     TF_CONFIG (which Kubeflow, Vertex AI and SageMaker set) goes before a Slurm step of more than one task.
 
     Raises:
-        UsageError: TF_CONFIG is not what it should be; or Slurm numbers the tasks otherwise than TensorFlow.
+        UsageError: TF_CONFIG is not what it should be, or Slurm's variables are not; or Slurm numbers the tasks
+            otherwise than TensorFlow.
     """
     if environment.get("TF_CONFIG", "").strip() not in ("", "{}"):
         cluster = read_tf_config(environment["TF_CONFIG"])
-    elif environment.get("SLURM_STEP_NUM_TASKS", "1") != "1" and "SLURM_PROCID" in environment:
+    elif environment.get("SLURM_STEP_NUM_TASKS", "1") != "1":
         cluster = _read_slurm(environment)
     else:
         return None
@@ -100,10 +105,10 @@ def read_tf_config(text: str) -> Cluster:
     task = config.get("task")
     if not isinstance(task, dict) or "type" not in task or "index" not in task:
         raise wrong("it has no task with type and index")
-    if task["type"] not in jobs:
+    if task["type"] not in list(jobs):  # it may be a list itself
         raise wrong(f"task.type is {task['type']!r}, and the cluster has {', '.join(jobs)}")
     index, count = task["index"], len(jobs[task["type"]])
-    if isinstance(index, str) and index.isdigit():
+    if isinstance(index, str) and index.isdecimal():
         index = int(index)
     if type(index) is not int or not 0 <= index < count:
         raise wrong(f"task.index is {task['index']!r}, and cluster.{task['type']} has {count}, counted from 0")
@@ -112,18 +117,21 @@ def read_tf_config(text: str) -> Cluster:
 
 def _read_slurm(environment: Mapping[str, str]) -> Cluster:
     """A Slurm step, by TensorFlow's resolver; which GPUs a task sees is left to Slurm."""
-    from tensorflow.distribute.cluster_resolver import SlurmClusterResolver
+    import tensorflow as tf
 
+    resolve = tf.distribute.cluster_resolver.SlurmClusterResolver
     try:
         # The resolver asks nvidia-smi for the GPUs, and cannot do without any: it is told that there are enough.
-        resolver = SlurmClusterResolver(port_base=SLURM_PORT, gpus_per_node=2**16, gpus_per_task=1, auto_set_gpu=False)
+        resolver = resolve(port_base=SLURM_PORT, gpus_per_node=2**16, gpus_per_task=1, auto_set_gpu=False)
         addresses = tuple(resolver.cluster_spec().as_dict()["worker"])
+        rank = int(environment["SLURM_PROCID"])
+        own = addresses[rank]
     except (RuntimeError, ValueError) as error:
         raise UsageError(f"Slurm: {error}; start the processes with srun, or set TF_CONFIG") from error
-    rank, node = int(environment["SLURM_PROCID"]), environment.get("SLURMD_NODENAME")
-    if node and addresses[rank].rpartition(":")[0] != node:  # the resolver sorts the names as texts
+    node = environment.get("SLURMD_NODENAME")
+    if node and own.rpartition(":")[0] != node:  # the resolver sorts the names as texts
         raise UsageError(
-            f"Slurm's task {rank} runs on {node}, and TensorFlow's resolver looks for it on {addresses[rank]}; "
+            f"Slurm's task {rank} runs on {node}, and TensorFlow's resolver looks for it on {own}; "
             "use nodes whose names sort as Slurm numbers them and srun's block distribution, or set TF_CONFIG"
         )
     return Cluster({"worker": addresses}, "worker", rank, "Slurm")
@@ -147,8 +155,10 @@ def meet(cluster: Cluster, message: dict | None, seconds: float) -> dict:
 def _receive(cluster: Cluster, message: dict, seconds: float) -> dict:
     """The chief's part."""
     _, port = _split(cluster.addresses[0])
+    both = socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if both else socket.AF_INET
     try:
-        listener = socket.create_server(("", port))
+        listener = socket.create_server(("", port), family=family, dualstack_ipv6=both)
     except OSError as error:
         raise UsageError(f"{cluster.source}: the chief's port {port} cannot be had here: {error.strerror}") from error
     present: dict[int, socket.socket] = {}
@@ -158,11 +168,11 @@ def _receive(cluster: Cluster, message: dict, seconds: float) -> dict:
             if missing := [rank for rank in range(1, len(cluster.addresses)) if rank not in present]:
                 named = ", ".join(f"rank {rank} ({cluster.addresses[rank]})" for rank in missing)
                 what = f"{len(missing)} of {len(cluster.addresses)} processes did not come in {seconds:.0f} s: {named}"
-                _tell(present, {"missing": what})
+                _tell(present.values(), {"missing": what})
                 raise ResnetTasksError(f"{what}; see why these did not start, and start all again")
-            _tell(present, {"message": message})
+            _tell(present.values(), {"message": message})
             for caller in present.values():  # they hang up first, so that the port is free for TensorFlow at once
-                _line(caller)
+                _line(caller, HELLO)
         return message
     finally:
         for caller in present.values():
@@ -170,24 +180,56 @@ def _receive(cluster: Cluster, message: dict, seconds: float) -> dict:
 
 
 def _await(cluster: Cluster, listener: socket.socket, present: dict[int, socket.socket], end: float) -> None:
-    """Adds who calls to `present`, by rank, until all have or the time is over."""
-    while len(present) < len(cluster.addresses) - 1:
-        listener.settimeout(max(end - time.monotonic(), 0.01))
+    """Adds who calls to `present`, by rank, until all have or the time is over; who hangs up is awaited again."""
+    while True:
+        for rank in [rank for rank, caller in present.items() if _has_gone(caller)]:
+            present.pop(rank).close()
+        left = end - time.monotonic()
+        if len(present) == len(cluster.addresses) - 1 or left <= 0:
+            return
+        listener.settimeout(left)
         try:
             caller, _ = listener.accept()
         except TimeoutError:
-            return
-        caller.settimeout(5)
-        hello = _line(caller)
-        if hello is None or "rank" not in hello:
-            caller.close()  # something else that tries ports
             continue
-        rank, addresses = hello["rank"], hello["addresses"]
-        present[rank] = caller
-        if addresses != list(cluster.addresses):
+        hello = _hello(caller, min(left, HELLO))
+        if hello is None:
+            caller.close()
+            continue
+        rank, addresses = hello
+        if addresses != cluster.addresses:
             what = f"rank {rank} was started with other addresses: {', '.join(addresses)}"
-            _tell(present, {"refused": what})
+            _tell([*present.values(), caller], {"refused": what})
+            caller.close()
             raise UsageError(f"{cluster.source}: {what}; here they are {', '.join(cluster.addresses)}")
+        if not 0 < rank < len(cluster.addresses):
+            caller.close()
+        elif rank in present and not _has_gone(present[rank]):
+            _tell([caller], {"refused": f"rank {rank} came already; each process has a task of its own"})
+            caller.close()
+        else:
+            present[rank] = caller
+
+
+def _hello(caller: socket.socket, seconds: float) -> tuple[int, tuple[str, ...]] | None:
+    """The rank and the addresses of who calls; `None` for something else that tries ports."""
+    said = _line(caller, seconds) or {}
+    rank, addresses = said.get("rank"), said.get("addresses")
+    if type(rank) is not int or not isinstance(addresses, list) or not addresses:
+        return None
+    return (rank, tuple(addresses)) if all(isinstance(address, str) for address in addresses) else None
+
+
+def _has_gone(caller: socket.socket) -> bool:
+    """Whether a caller has hung up: it says nothing while it waits."""
+    caller.settimeout(0)
+    try:
+        caller.recv(1)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def _call(cluster: Cluster, seconds: float) -> dict:
@@ -197,46 +239,51 @@ def _call(cluster: Cluster, seconds: float) -> dict:
     while time.monotonic() < end:
         try:
             with socket.create_connection(_split(chief), timeout=2) as line:
-                line.sendall(json.dumps(hello).encode() + b"\n")
-                line.settimeout(max(end - time.monotonic(), 0.01) + 10)
-                answer = _line(line)
-        except OSError:
-            answer = None
-        if answer is None:
-            time.sleep(PAUSE)
-        elif "message" in answer:
+                _tell([line], hello)
+                answer = _line(line, seconds + GRACE) or {}  # the chief may have come just now, and waits as long
+        except (OSError, UnicodeError):  # the second for a name that cannot be one
+            answer = {}
+        if "message" in answer:
             return answer["message"]
-        elif "refused" in answer:
+        if "refused" in answer:
             raise UsageError(f"{cluster.source}: {answer['refused']}")
-        else:
+        if "missing" in answer:
             raise ResnetTasksError(f"{answer['missing']}; see why these did not start, and start all again")
+        time.sleep(PAUSE)
     raise ResnetTasksError(
         f"the chief ({chief}, rank 0) did not answer in {seconds:.0f} s; see why it did not start, or whether its "
         "port can be reached from here"
     )
 
 
-def _tell(present: Mapping[int, socket.socket], what: dict) -> None:
-    for line in present.values():
+def _tell(present: Iterable[socket.socket], what: dict) -> None:
+    for line in present:
+        line.settimeout(HELLO)
         try:
             line.sendall(json.dumps(what).encode() + b"\n")
         except OSError:
             pass  # it has gone, and will be missed later
 
 
-def _line(connection: socket.socket) -> dict | None:
-    """The next line, as JSON; `None` at the end, or for something else."""
+def _line(connection: socket.socket, seconds: float) -> dict | None:
+    """The next line, as JSON; `None` at the end, when the time is over, or for something else."""
+    end, line = time.monotonic() + seconds, bytearray()
     try:
-        with connection.makefile("rb") as file:
-            answer = json.loads(file.readline())
-    except (OSError, ValueError):
+        while not line.endswith(b"\n"):
+            connection.settimeout(max(end - time.monotonic(), 0.01))
+            part = connection.recv(2**16)
+            if not part or len(line) > LONGEST or time.monotonic() > end:
+                return None
+            line += part
+        answer = json.loads(line)
+    except (OSError, ValueError, RecursionError):
         return None
     return answer if isinstance(answer, dict) else None
 
 
 def _split(address, where: str = "", wrong=UsageError) -> tuple[str, int]:
     """`host:port` apart; `[::1]:port` too."""
-    host, _, port = address.rpartition(":") if isinstance(address, str) else ("", "", "")
-    if not host or not port.isdigit() or not 0 < int(port) < 2**16:
+    parts = re.fullmatch(r"(?:\[([^][\s]+)]|([^][:\s]+)):([0-9]{1,5})", address if isinstance(address, str) else "")
+    if not parts or not 0 < int(parts[3]) < 2**16:
         raise wrong(f"{where} is {json.dumps(address)}, not host:port")
-    return host.strip("[]"), int(port)
+    return parts[1] or parts[2], int(parts[3])

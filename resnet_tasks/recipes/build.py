@@ -100,6 +100,10 @@ def task_of(recipe: Recipe, source: Source) -> Task:
         mixup=augment.mixup,
         cutmix=augment.cutmix,
     )
+    if ":" in model.backbone and model.norm == "group":
+        raise UsageError(
+            f"model.norm: group is for names of the catalogue; {model.backbone} decides on its norms itself"
+        )
     settings = ClassificationSettings(
         backbone=_backbone(model.backbone),
         norm="group" if model.norm == "group" else "batch",
@@ -113,6 +117,7 @@ def task_of(recipe: Recipe, source: Source) -> Task:
         close_after=max(0, train.epochs - augment.close_epochs) if augment.close_epochs else None,
         balance=data.balance,
         cache=data.cache,
+        service=data.service,
         cache_folder=Path(data.data_dir) / "cache" if data.data_dir and data.cache == "disk" else None,
         seed=train.seed,
     )

@@ -56,6 +56,20 @@ class Data(Strict):
     on_bad_image: Literal["auto", "skip", "fail"] = Field(
         "auto", description="unreadable pictures: auto skips up to 1 % of them"
     )
+    service: Annotated[str, Field(pattern=r"^grpc://\S+:\d+$")] | None = Field(
+        None,
+        description="a tf.data service whose workers make the training batches, in an order of their own",
+        examples=["grpc://dispatcher:5050"],
+    )
+
+    @model_validator(mode="after")
+    def _agrees(self) -> "Data":
+        if self.service and self.cache != "off":
+            raise ValueError(
+                f"service: its workers read the pictures themselves, and data.cache={self.cache} keeps them here; "
+                "write data.cache=off"
+            )
+        return self
 
 
 class ClassifyModel(Strict):

@@ -76,9 +76,11 @@ def test_the_bytes_foreseen_are_those_of_the_pixels():
     assert pictures.foreseen() == pytest.approx(sum(3 * height * width for height, width in SIZES), abs=5)
 
 
-def test_disk_keeps_raw_pixels_under_the_splits_name(tmp_path):
-    Pictures(split_of(), "disk", tmp_path)
-    sizes = {path.name: path.stat().st_size for path in (tmp_path / "val").iterdir()}
+def test_disk_keeps_raw_pixels_in_a_folder_of_its_own(tmp_path):
+    for count in (1, 2):
+        Pictures(split_of(), "disk", tmp_path)
+        assert len(list(tmp_path.iterdir())) == count
+    sizes = {path.name: path.stat().st_size for path in next(tmp_path.iterdir()).iterdir()}
     assert sizes == {"0": 12 + 105, "1": 12 + 144, "2": 12 + 3, "3": 12 + 3, "4": 12 + 720}
 
 
@@ -95,7 +97,7 @@ def test_too_little_disk_is_said_with_both_sizes(monkeypatch, tmp_path):
     monkeypatch.setattr(Pictures, "foreseen", lambda self: 2**60)
     with pytest.raises(UsageError, match=r"takes about 1073741824\.0 GiB and .* GiB free; use --cache off"):
         Pictures(split_of(), "disk", tmp_path)
-    assert not list((tmp_path / "val").iterdir())
+    assert not list(tmp_path.rglob("0"))
 
 
 def test_an_unknown_cache_is_refused():
