@@ -126,7 +126,7 @@ def _read_slurm(environment: Mapping[str, str]) -> Cluster:
         addresses = tuple(resolver.cluster_spec().as_dict()["worker"])
         rank = int(environment["SLURM_PROCID"])
         own = addresses[rank]
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, LookupError) as error:
         raise UsageError(f"Slurm: {error}; start the processes with srun, or set TF_CONFIG") from error
     node = environment.get("SLURMD_NODENAME")
     if node and own.rpartition(":")[0] != node:  # the resolver sorts the names as texts
