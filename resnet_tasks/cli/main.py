@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import click
 
 from resnet_tasks.cli.about import backbones, demo, doctor
+from resnet_tasks.cli.quiet import greet_nobody
 from resnet_tasks.cli.recipes import recipes
 from resnet_tasks.cli.tasks import TASKS, task_group
 from resnet_tasks.errors import Interrupted, ResnetTasksError, UsageError
@@ -29,7 +30,7 @@ for _command in (recipes, backbones, demo, doctor):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code and lets no exception out."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's notes on CPU features and GPU plugins
+    greet_nobody()
     _say_log_on_stderr()
     try:
         return cli.main(arguments, prog_name="resnet-tasks", standalone_mode=False) or 0

@@ -237,6 +237,25 @@ def test_a_run_that_died_goes_on_from_its_last_checkpoint(trainer_of, uninterrup
     assert lines(second) == lines(uninterrupted)
 
 
+def test_several_steps_in_one_execution_change_nothing(trainer_of, uninterrupted):
+    """Of four steps an epoch, three and then one; one trace serves both."""
+    trainer = trainer_of("run", replace(SETTINGS, log_every=3, steps_per_execution=3), dropout=0.3)
+    trainer.run()
+    assert_same_run(trainer, uninterrupted)
+    assert [line["step"] for line in lines(trainer)] == [3, 4, 7, 8, 11, 12]
+    assert trainer.step._several.experimental_get_tracing_count() == 1
+
+
+def test_several_steps_in_one_execution_over_two_replicas(trainer_of):
+    settings = replace(SETTINGS, epochs=1, freeze_norms=True)
+    one = trainer_of("one", settings)
+    two = trainer_of("two", replace(settings, steps_per_execution=4), devices="cpu:2")
+    one.run()
+    two.run()
+    for name, value in last_values(one).items():
+        np.testing.assert_allclose(last_values(two)[name], value, atol=1e-5, err_msg=name)
+
+
 def test_checkpoints_are_written_within_an_epoch(trainer_of):
     trainer = trainer_of("run", replace(SETTINGS, checkpoint_minutes=0.0, epochs=2), val=0)
     seen = []
