@@ -149,8 +149,14 @@ class Trainer:
         return stopping, due
 
     def _failed(self, error: tf.errors.OpError) -> Exception:
-        """What an operation's failure means: no memory, a lost process, or else the error itself."""
+        """What an operation's failure means: no disk, no memory, a lost process, or else the error itself."""
         settings, replicas = self.settings, self.strategy.num_replicas_in_sync
+        if "No space left" in str(error):  # TensorBoard's events; TensorFlow calls that exhausted resources too
+            kept = self.checkpoints.named("last")
+            return ResnetTasksError(
+                f"the disk is full: {_said(error)}; the last good checkpoint is {kept}; make room and go on with "
+                f"--run {self.folder.name} --resume"
+            )
         if isinstance(error, tf.errors.ResourceExhaustedError):
             part = settings.batch_size // (replicas * settings.accumulate)
             size = "x".join(map(str, self.model.image_size))
