@@ -24,6 +24,20 @@ class Pyramid(keras.Model):
         # A side that does not divide is rounded up from level to level: the ratio is a little less than the power of 2.
         return {key: 2 ** round(math.log2(height / shapes[key][1])) for key in self.output}
 
+    @cached_property
+    def layer_levels(self) -> dict[str, str]:
+        """The finest level that each layer is needed for, by the layer's name."""
+        found: dict[str, str] = {}
+        for key, tensor in self.output.items():
+            waiting = [tensor]
+            while waiting:
+                history = waiting.pop()._keras_history  # private, as the nodes are: Keras has no public walk of a graph
+                name = history.operation.name
+                if name not in found:
+                    found[name] = key
+                    waiting += history.operation._inbound_nodes[history.node_index].input_tensors
+        return found
+
     @property
     def size_multiple(self) -> int:
         """What a picture's height and width must divide by for all levels to fit on one another."""

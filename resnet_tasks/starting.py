@@ -151,19 +151,66 @@ def prepared(start: Start, cluster: Cluster | None = None):
     if train.deterministic:
         tf.config.experimental.enable_op_determinism()
     accelerator = "GPU" in why or "TPU" in why
-    resolved, reasons = build.resolve(start.recipe, accelerator, strategy.num_replicas_in_sync)
+    recipe, weights, sentences = start.recipe, None, []
+    if start.state == "new":
+        recipe, weights, sentences = build.with_weights(recipe)
+    resolved, reasons = build.resolve(recipe, accelerator, strategy.num_replicas_in_sync)
     chief = cluster is None or cluster.is_chief
     with contextlib.ExitStack() as stack:
         own = start.run if chief else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "run"
         folder = stack.enter_context(contextlib.closing(run_folder.RunFolder(own, resume=start.state != "new")))
         folder.name, folder.state = start.run, start.state
         stack.enter_context(logs.log_to(folder.path / "log.txt", quiet=not chief))
-        for sentence in (*source.notes, why, *reasons):
+        for sentence in (*source.notes, why, *sentences, *reasons):
             logger.info("%s", sentence)
         settings = build.train_settings(resolved, strategy.num_replicas_in_sync)
+        if cluster:
+            stack.enter_context(_losses_told(start.run))
+            _compare(strategy, source, settings)
         with precision(settings.precision):
             _begin(folder, resolved, source)
-            yield Trainer(build.task_of(resolved, source), settings, folder, strategy)
+            task = build.task_of(resolved, source, weights)
+            trainer = Trainer(task, settings, folder, strategy)
+            if task.transfer_report:
+                logger.info("%s", task.transfer_report.text())
+                folder.write_json("transfer.json", task.transfer_report.to_json())
+            yield trainer
+
+
+@contextlib.contextmanager
+def _losses_told(run: Path):
+    """Tells that another process was lost also where it happens before the first step, or after the last."""
+    from resnet_tasks.engine.failures import LOST
+
+    try:
+        yield
+    except LOST as error:
+        raise ResnetTasksError(
+            f"another process was lost ({str(error).splitlines()[0][:200]}); see its log, and start all again with "
+            f"--run {run} --resume"
+        ) from error
+
+
+def _compare(strategy, source, settings) -> None:
+    """All processes must see the same data; says how these are shared out.
+
+    Raises:
+        DataError: They do not, in each of them.
+    """
+    from resnet_tasks.engine import together
+
+    mine = json.dumps({name: split.fingerprint() for name, split in sorted(source.splits.items())})
+    if not together.alike(strategy, mine):
+        counts = ", ".join(f"{name} {len(split)}" for name, split in source.splits.items())
+        raise DataError(
+            f"{source.where}: the processes do not all find the same pictures and annotations there; here are "
+            f"{counts}; compare the machines' copies"
+        )
+    logger.info(
+        "every process decodes what its own replicas take of each batch: %d of %d pictures a replica",
+        settings.batch_size // strategy.num_replicas_in_sync,
+        settings.batch_size,
+    )
 
 
 def _begin(folder, recipe, source) -> None:

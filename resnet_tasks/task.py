@@ -13,6 +13,7 @@ from typing import Any
 from resnet_tasks.data.batching import Batches
 from resnet_tasks.data.examples import LabelMap, Source
 from resnet_tasks.model import TaskModel
+from resnet_tasks.weights.transfer import Transfer, TransferReport
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ class Task(abc.ABC):
     name: str
     monitor: Monitor
     labels: LabelMap
+    transfer: Transfer | None = None  # the weights that `build` starts a new run's backbone from
+    transfer_report: TransferReport | None = None  # what `build` has loaded of them
     details: tuple[str, ...] = ()  # what `measure` returns for `findings` and not for metrics.json
 
     @property

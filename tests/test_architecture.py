@@ -36,8 +36,8 @@ MAY_IMPORT = {
     "commands": TRUNK | TASKS | {"engine", "recipes", "opening", "starting"},
     "demo": TRUNK | TASKS | {"engine", "recipes", "opening", "starting", "commands"},
     "doctor": TRUNK | TASKS | {"engine", "recipes", "opening", "starting", "commands"},
-    # Of the backbones their table, for `resnet-tasks backbones`.
-    "cli": {"commands", "demo", "doctor", "recipes", "backbones"},
+    # Of the backbones their table, for `resnet-tasks backbones`; of the weights all that needs no model.
+    "cli": {"commands", "demo", "doctor", "recipes", "backbones", "weights"},
     "__init__": TRUNK | TASKS | {"commands"},
 }
 # The rims: where `tensorflow` may be imported, at the top or inside a function.

@@ -1,4 +1,4 @@
-"""What tells one residual network from another: one spec and one table, as data.
+"""What tells one network from another: specs and one table, as data.
 
     v1    He et al. 2015   https://arxiv.org/abs/1512.03385   stride in the 1x1
     v1.5  Gross & Wilber   torchvision, NVIDIA, timm          stride in the 3x3
@@ -7,6 +7,8 @@
     X     Xie et al. 2016  https://arxiv.org/abs/1611.05431   grouped 3x3
     wide  Zagoruyko 2016   https://arxiv.org/abs/1605.07146   3x3 of twice the channels
     SE    Hu et al. 2017   https://arxiv.org/abs/1709.01507   channel gates
+
+Beside it stand insightface's variant, and three older or younger families as `keras.applications` builds them.
 
 Imports no Keras, so that names can be listed and recipes checked at once.
 """
@@ -76,6 +78,34 @@ class IResNetSpec:
         return tuple(f"C{level}" for level in range(len(self.depths) + 1))  # C0 is the stem
 
 
+@dataclass(frozen=True, kw_only=True)
+class ApplicationSpec:
+    """A network of `keras.applications`, and where it is tapped.
+
+    Attributes:
+        builder: The function's name there.
+        taps: The layer behind each level, finest first: what the network reads last before it halves the resolution.
+        finest: The finest level; of VGG 0, the picture's own resolution.
+        mean: Of RGB 0..255, as the published weights were trained with.
+        deviation: Likewise; ones where they were trained without.
+        bgr: The published weights read blue first.
+        norms: Whether it has batch norms.
+    """
+
+    builder: str
+    taps: tuple[str, ...]
+    finest: int = 1
+    mean: tuple[float, float, float] = (123.675, 116.28, 103.53)  # torchvision
+    deviation: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    bgr: bool = False
+    norms: bool = True
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """The keys of the pyramid, finest first; level `l` has stride `2**l`."""
+        return tuple(f"C{level}" for level in range(self.finest, self.finest + len(self.taps)))
+
+
 @dataclass(frozen=True)
 class Entry:
     """A row of the catalogue.
@@ -87,7 +117,7 @@ class Entry:
         paper: Where it is described.
     """
 
-    spec: ResNetSpec | IResNetSpec
+    spec: ResNetSpec | IResNetSpec | ApplicationSpec
     parameters: int
     paper: str
 
@@ -99,6 +129,9 @@ RESNEXT = "https://arxiv.org/abs/1611.05431"
 WIDE = "https://arxiv.org/abs/1605.07146"
 SE = "https://arxiv.org/abs/1709.01507"
 ARCFACE = "https://arxiv.org/abs/1801.07698"
+VGG = "https://arxiv.org/abs/1409.1556"
+DENSENET = "https://arxiv.org/abs/1608.06993"
+EFFICIENTNET = "https://arxiv.org/abs/1905.11946"
 
 RESNET_18 = ResNetSpec(depths=(2, 2, 2, 2), block="basic")
 RESNET_34 = ResNetSpec(depths=(3, 4, 6, 3), block="basic")
@@ -124,6 +157,28 @@ def _cifar(depth: int) -> ResNetSpec:
         last_gamma="ones",
     )
 
+
+def _densenet(depth: int) -> ApplicationSpec:
+    # A dense block ends in a bare concatenation: as of v2, a feature is taken after the norm and ReLU that read it.
+    taps = ("conv1_relu", "pool2_relu", "pool3_relu", "pool4_relu", "relu")
+    return ApplicationSpec(builder=f"DenseNet{depth}", taps=taps)
+
+
+def _efficientnet(scale: int) -> ApplicationSpec:
+    # Stages 2, 3, 4 and 6 begin by expanding the channels at the old resolution.
+    taps = (*(f"block{stage}a_expand_activation" for stage in (2, 3, 4, 6)), "top_activation")
+    return ApplicationSpec(builder=f"EfficientNetB{scale}", taps=taps)
+
+
+VGG_19 = ApplicationSpec(
+    builder="VGG19",
+    taps=("block1_conv2", "block2_conv2", "block3_conv4", "block4_conv4", "block5_conv4", "block5_pool"),
+    finest=0,
+    mean=(123.68, 116.779, 103.939),  # Caffe
+    deviation=(1.0, 1.0, 1.0),
+    bgr=True,
+    norms=False,
+)
 
 CATALOG = {
     "resnet_18": Entry(RESNET_18, 11_176_512, V1),
@@ -155,4 +210,16 @@ CATALOG = {
     "iresnet_34": Entry(IResNetSpec(depths=(3, 4, 6, 3)), 21_291_712, ARCFACE),
     "iresnet_50": Entry(IResNetSpec(depths=(3, 4, 14, 3)), 30_743_232, ARCFACE),
     "iresnet_100": Entry(IResNetSpec(depths=(3, 13, 30, 3)), 52_308_544, ARCFACE),
+    "vgg_19": Entry(VGG_19, 20_024_384, VGG),
+    "densenet_121": Entry(_densenet(121), 6_953_856, DENSENET),
+    "densenet_169": Entry(_densenet(169), 12_484_480, DENSENET),
+    "densenet_201": Entry(_densenet(201), 18_092_928, DENSENET),
+    "efficientnet_b0": Entry(_efficientnet(0), 4_007_548, EFFICIENTNET),
+    "efficientnet_b1": Entry(_efficientnet(1), 6_513_184, EFFICIENTNET),
+    "efficientnet_b2": Entry(_efficientnet(2), 7_700_994, EFFICIENTNET),
+    "efficientnet_b3": Entry(_efficientnet(3), 10_696_232, EFFICIENTNET),
+    "efficientnet_b4": Entry(_efficientnet(4), 17_548_616, EFFICIENTNET),
+    "efficientnet_b5": Entry(_efficientnet(5), 28_340_784, EFFICIENTNET),
+    "efficientnet_b6": Entry(_efficientnet(6), 40_735_704, EFFICIENTNET),
+    "efficientnet_b7": Entry(_efficientnet(7), 63_786_960, EFFICIENTNET),
 }

@@ -1,8 +1,9 @@
 """The classifier: a backbone, its mean features, one linear layer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from resnet_tasks.model import Pyramid, TaskModel
@@ -59,6 +60,25 @@ class Classifier(TaskModel):
             "label_smoothing": label_smoothing,
         }
         super().__init__(backbone.input, logits, backbone=backbone, settings=settings, name=name)
+
+    def carry_over(self, rows: Mapping[str, tuple[np.ndarray, float]]) -> list[str]:
+        """Starts some classes from another classifier's rows.
+
+        Args:
+            rows: `{class name: (kernel (features,), bias)}`.
+
+        Returns:
+            The names of those that fit this head.
+        """
+        layer = self.get_layer("logits")
+        kernel, bias = (np.array(ops.convert_to_numpy(variable)) for variable in (layer.kernel, layer.bias))
+        fit = [name for name in rows if name in self.class_names and len(rows[name][0]) == len(kernel)]
+        for name in fit:
+            index = self.class_names.index(name)
+            kernel[:, index], bias[index] = rows[name]
+        layer.kernel.assign(kernel)
+        layer.bias.assign(bias)
+        return fit
 
     def loss_terms(self, targets: dict, outputs) -> dict:
         """Cross-entropy with smoothed labels.

@@ -22,6 +22,7 @@ from resnet_tasks.data.batching import Batches
 from resnet_tasks.data.examples import Source
 from resnet_tasks.data.pictures import Pictures
 from resnet_tasks.task import Monitor, Task
+from resnet_tasks.weights.transfer import Constants, start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,7 @@ class ClassificationSettings:
     Attributes:
         backbone: A name of the catalogue, or a function that builds a `Pyramid` from `input_shape`.
         norm: "batch" or "group".
+        standardise: Mean and deviation of RGB 0..255 that the backbone normalises by; `None` for its own.
         image_size: `(height, width)`.
         crop_fraction: See `Classifier`.
         dropout: See `Classifier`.
@@ -63,6 +65,7 @@ class ClassificationSettings:
 
     backbone: str | Callable = "resnet_50"
     norm: Norm = "batch"
+    standardise: Constants | None = None
     image_size: tuple[int, int] = (224, 224)
     crop_fraction: float = 1.0
     dropout: float = 0.0
@@ -106,7 +109,8 @@ class Classification(Task):
             backbone = settings.backbone(input_shape=shape)
         else:
             backbone = backbones.create(settings.backbone, input_shape=shape, norm=settings.norm)
-        return Classifier(
+        self.transfer_report = start(backbone, self.transfer, settings.standardise)
+        model = Classifier(
             backbone=backbone,
             class_names=self.labels.names,
             source_ids=self.labels.source_ids,
@@ -115,6 +119,12 @@ class Classification(Task):
             dropout=settings.dropout,
             label_smoothing=settings.label_smoothing,
         )
+        if self.transfer and self.transfer_report:
+            kept = model.carry_over(self.transfer.head_rows(self.labels.names))
+            if kept:
+                head = f"the head's rows of {len(kept)} of {len(self.labels)} classes loaded: {', '.join(kept[:10])}"
+                self.transfer_report = replace(self.transfer_report, head=head)
+        return model
 
     def batches(self, split: str, training: bool) -> Batches:
         settings, pictures = self.settings, self._opened(split)

@@ -13,6 +13,7 @@ from resnet_tasks.cli.about import backbones, demo, doctor
 from resnet_tasks.cli.quiet import greet_nobody
 from resnet_tasks.cli.recipes import recipes
 from resnet_tasks.cli.tasks import TASKS, task_group
+from resnet_tasks.cli.weights import weights
 from resnet_tasks.errors import Interrupted, ResnetTasksError, UsageError
 
 
@@ -24,7 +25,7 @@ def cli() -> None:
 
 for _task in TASKS:
     cli.add_command(task_group(_task))
-for _command in (recipes, backbones, demo, doctor):
+for _command in (recipes, backbones, weights, demo, doctor):
     cli.add_command(_command)
 
 

@@ -57,7 +57,7 @@ FLAGS = (
     Flag("--image-size", "model.image_size", PictureSize(), "SIDE|HxW", "Pixels of the network's input."),
     Flag("--lr", "train.lr", LearningRate(), "RATE|auto", "The highest learning rate."),
     Flag("--backbone", "model.backbone", str, "NAME", "See `resnet-tasks backbones`; or package.module:function."),
-    Flag("--weights", "model.weights", str, "none|NAME|FILE|RUN", "What the backbone starts from."),
+    Flag("--weights", "model.weights", str, "none|NAME|FILE|RUN", "What the backbone starts from; imagenet is a NAME."),
     Flag("--precision", "train.precision", str, "float32|bfloat16|float16|float64", "Of the arithmetic."),
     Flag("--seed", "train.seed", int, "N", "Of everything random."),
     Flag("--strategy", "train.strategy", str, "auto|one|mirrored|multiworker|tpu", "How devices work together."),
@@ -71,19 +71,26 @@ FLAGS = (
 )
 
 
+SWITCHES = (
+    Flag("--allow-partial", "model.allow_partial", bool, "", "Take weights that fill less than 95 % of the backbone."),
+    Flag("--deterministic", "train.deterministic", bool, "", "The same numbers from the same command."),
+)
+
+
 def recipe_flags(command: Callable) -> Callable:
     """Adds all of `FLAGS`; `given_flags` turns what came into recipe keys."""
     for flag in reversed(FLAGS):
         option = click.option(flag.option, type=flag.type, metavar=flag.metavar, help=f"{flag.help}  [{flag.key}]")
         command = option(command)
-    help_text = "The same numbers from the same command.  [train.deterministic]"
-    return click.option("--deterministic", is_flag=True, default=None, help=help_text)(command)
+    for switch in reversed(SWITCHES):
+        help_text = f"{switch.help}  [{switch.key}]"
+        command = click.option(switch.option, is_flag=True, default=None, help=help_text)(command)
+    return command
 
 
 def given_flags(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Returns dotted recipe keys to values, for the flags that were given."""
-    keys = {flag.option.lstrip("-").replace("-", "_"): flag.key for flag in FLAGS}
-    keys["deterministic"] = "train.deterministic"
+    keys = {flag.option.lstrip("-").replace("-", "_"): flag.key for flag in (*FLAGS, *SWITCHES)}
     return {keys[name]: value for name, value in parameters.items() if name in keys and value is not None}
 
 

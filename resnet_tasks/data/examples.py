@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from resnet_tasks.data.records import Records
 from resnet_tasks.errors import DataError, nearest
 
 if TYPE_CHECKING:
@@ -127,9 +128,10 @@ class Split:
         name: "train", "val" or "test".
         ids: The file of each picture as people know it; `tfds:cifar10/test/17` where there is none.
         paths: The files, or None.
-        encoded: The files' bytes, or None; exactly one of both is set.
+        encoded: The files' bytes, or None.
         annotations: Arrays whose first axis is the picture; "label" int32 in classification.
         by_pillow: Places in `paths` of files that TensorFlow cannot read and Pillow can.
+        records: The pictures' places in record files, or None; exactly one of the three is set.
     """
 
     name: str
@@ -138,11 +140,13 @@ class Split:
     encoded: tuple[bytes, ...] | None = None
     annotations: dict[str, np.ndarray] = field(default_factory=dict)
     by_pillow: frozenset[int] = frozenset()
+    records: Records | None = None
 
     def __post_init__(self):
-        if (self.paths is None) == (self.encoded is None):
-            raise ValueError("a split holds either paths or encoded pictures")
-        lengths = {len(self.ids), len(self.paths or self.encoded or ())}
+        held = [source for source in (self.paths, self.encoded, self.records) if source is not None]
+        if len(held) != 1:
+            raise ValueError("a split holds either paths or encoded pictures or records")
+        lengths = {len(self.ids), len(held[0])}
         lengths.update(len(array) for array in self.annotations.values())
         if len(lengths) > 1:
             raise ValueError(f"the parts of split {self.name!r} differ in length: {lengths}")
@@ -158,6 +162,7 @@ class Split:
             ids=tuple(self.ids[place] for place in places),
             paths=self.paths and tuple(self.paths[place] for place in places),
             encoded=self.encoded and tuple(self.encoded[place] for place in places),
+            records=None if self.records is None else self.records.subset(places),
             annotations={key: array[places] for key, array in self.annotations.items()},
             by_pillow=frozenset(new for new, place in enumerate(places) if place in self.by_pillow),
         )
@@ -173,6 +178,8 @@ class Split:
         """Returns the bytes of one picture as the decoder takes them."""
         if self.encoded is not None:
             return self.encoded[index]
+        if self.records is not None:
+            return self.records.read(index)
         path = (self.paths or ())[index]
         if index in self.by_pillow:
             from resnet_tasks.data import formats
@@ -180,22 +187,26 @@ class Split:
             return formats.readable_bytes(path)
         return Path(path).read_bytes()
 
-    def table(self) -> tf.Tensor:
-        """Returns a string tensor `(pictures,)` for `fetch`: the paths, or the encoded pictures."""
+    def table(self) -> tf.Tensor | tuple[tf.Tensor, ...]:
+        """Returns what `fetch` takes: strings `(pictures,)`, the paths or the encoded pictures; or the records'."""
         import tensorflow as tf
 
         if self.encoded is not None:
             return tf.constant(list(self.encoded), tf.string, (len(self),))
+        if self.records is not None:
+            return self.records.table()
         entries = [
             (_BY_PILLOW if place in self.by_pillow else b"") + path.encode()
             for place, path in enumerate(self.paths or ())
         ]
         return tf.constant(entries, tf.string, (len(entries),))
 
-    def fetch(self, table: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
-        """Returns the bytes of one picture as a string scalar, in a graph."""
+    def fetch(self, table: tf.Tensor | tuple[tf.Tensor, ...], index: tf.Tensor) -> tf.Tensor:
+        """Returns the bytes of one picture as a string scalar, in a graph; `table` is this split's."""
         import tensorflow as tf
 
+        if self.records is not None:
+            return self.records.fetch(table, index)
         entry = tf.gather(table, index)
         if self.encoded is not None:
             return entry

@@ -41,9 +41,14 @@ class RunFolder:
             raise ResnetTasksError(f"{self.path} cannot be written: {error.strerror}; choose another --run") from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise UsageError(
                 f"{self.path} is in use by another process; wait for it, or name another folder"
+            ) from error
+        except OSError as error:
+            raise ResnetTasksError(
+                f"{self.path}: this file system has no locks ({error.strerror}), which keep two runs apart; mount it "
+                "with them (Lustre: -o flock), or name another folder"
             ) from error
 
     def close(self) -> None:

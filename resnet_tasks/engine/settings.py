@@ -28,6 +28,9 @@ class TrainSettings:
         xla: Compile the forward pass, and with it the backward.
         sync_norms: Batch statistics over all replicas.
         freeze_norms: Batch norms use their moving statistics and do not train.
+        freeze: The backbone's levels up to this one, or all of it ("backbone"), do not train; `None` for none.
+        unfreeze_every: Epochs after which one more frozen level trains, the coarsest first; `None` for never.
+        layer_decay: Each level's learning rate over that of the level above it; the head has the schedule's.
         seed: Of the order, the augmentation and the initial weights.
         early_stopping: Epochs without a better monitor after which a run ends; `None` for never.
         on_nan: "stop" or "rollback" at a loss that is not finite.
@@ -56,6 +59,9 @@ class TrainSettings:
     xla: bool = False
     sync_norms: bool = False
     freeze_norms: bool = False
+    freeze: str | None = None
+    unfreeze_every: float | None = None
+    layer_decay: float = 1.0
     seed: int = 0
     early_stopping: int | None = None
     on_nan: str = "stop"

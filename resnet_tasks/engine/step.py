@@ -14,6 +14,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from resnet_tasks.engine.finetune import rates
 from resnet_tasks.engine.optimizers import make_update
 from resnet_tasks.engine.settings import TrainSettings
 from resnet_tasks.model import TaskModel, ratio
@@ -42,9 +43,9 @@ class TrainStep:
 
     def __init__(self, model: TaskModel, optimizer: keras.optimizers.Optimizer, strategy, settings: TrainSettings):
         self.model, self.optimizer, self.strategy, self.settings = model, optimizer, strategy, settings
-        self._trainable = [variable.value for variable in model.trainable_variables]
+        self._every = list(model.trainable_variables)
+        self._rates = rates(model, settings)
         self._update = make_update(optimizer, settings)
-        self._forward = tf.function(self._terms, jit_compile=True, autograph=False) if settings.xla else self._terms
         self.averaged = [v for v in model.variables if v.dtype.startswith(("float", "bfloat"))]
         with strategy.scope():
             optimizer.build(model.trainable_variables)
@@ -54,6 +55,16 @@ class TrainStep:
             self.updates = _counter("updates", tf.int64, 0)
             self.scale = _counter("loss_scale", tf.float32, FIRST_LOSS_SCALE if self._scaled else 1.0)
             self.finite_in_a_row = _counter("finite_in_a_row", tf.int64, 0)
+        self.retrace()
+
+    def retrace(self) -> None:
+        """Takes up what trains now: the model's layers may have been frozen, or frozen no more."""
+        trains = {variable.path for variable in self.model.trainable_variables}
+        chosen = [variable for variable in self._every if variable.path in trains]
+        self._trainable = [variable.value for variable in chosen]
+        self._factors = [self._rates.get(variable.path, 1.0) for variable in chosen]
+        terms = tf.function(self._terms, jit_compile=True, autograph=False)
+        self._forward = terms if self.settings.xla else self._terms
         self.run = tf.function(self._step, autograph=False)
         self._several = tf.function(self._loop, autograph=False)
 
@@ -165,8 +176,8 @@ class TrainStep:
         def update(variable, gradient, factor, lr):
             self._update(variable, gradient * factor if self.settings.clip_norm else gradient, lr)
 
-        for variable, gradient in zip(self._trainable, gradients):
-            self.strategy.extended.update(variable, update, args=(gradient, factor, lr), group=False)
+        for variable, gradient, rate in zip(self._trainable, gradients, self._factors):
+            self.strategy.extended.update(variable, update, args=(gradient, factor, lr * rate), group=False)
         self.optimizer.iterations.assign_add(1)
         self.updates.assign_add(1)
         self._follow()

@@ -38,6 +38,11 @@ def from_chief(strategy, values: list[np.ndarray]) -> list[np.ndarray]:
     ]
 
 
+def alike(strategy, text: str) -> bool:
+    """Whether all processes have the chief's text; the same answer in each."""
+    return not of_all(strategy, [text_from_chief(strategy, text) != text])[0]
+
+
 def text_from_chief(strategy, text: str) -> str:
     """The chief's text in every process."""
     if not several_processes(strategy):

@@ -18,6 +18,8 @@ from resnet_tasks.engine import logs, together
 from resnet_tasks.engine.checkpoints import Checkpoints, Progress
 from resnet_tasks.engine.draw import grid
 from resnet_tasks.engine.evaluate import Evaluator, distributed
+from resnet_tasks.engine.failures import meaning
+from resnet_tasks.engine.finetune import freeze, frozen_levels
 from resnet_tasks.engine.norms import set_norms, share_statistics
 from resnet_tasks.engine.optimizers import make_optimizer
 from resnet_tasks.engine.run_folder import RunFolder
@@ -25,22 +27,13 @@ from resnet_tasks.engine.schedule import learning_rate
 from resnet_tasks.engine.settings import TrainSettings
 from resnet_tasks.engine.signals import StopRequest
 from resnet_tasks.engine.step import Outcome, TrainStep, averaged
-from resnet_tasks.errors import DivergedError, Interrupted, ResnetTasksError
+from resnet_tasks.errors import DivergedError, Interrupted
 from resnet_tasks.task import Task
 
 logger = logging.getLogger("resnet_tasks")
 
 MOST_ROLLBACKS = 3
 ASK_EVERY = 8  # steps after which several processes ask each other whether to stop; who preempts gives them 30 s or so
-# What a reduction ends with when a process that takes part in it has gone.
-LOST = (
-    tf.errors.UnavailableError,
-    tf.errors.AbortedError,
-    tf.errors.CancelledError,
-    tf.errors.DeadlineExceededError,
-    tf.errors.FailedPreconditionError,
-    tf.errors.InternalError,
-)
 PICTURED = 32  # pictures of a batch that training_batch.png shows
 
 
@@ -66,6 +59,7 @@ class Trainer:
                 self.model, synchronized=settings.sync_norms, frozen=settings.freeze_norms, fused=not settings.xla
             )
             self.step = TrainStep(self.model, make_optimizer(settings), strategy, settings)
+        self._frozen: tuple[str, ...] = ()
         self.checkpoints = Checkpoints(folder.checkpoints, self.step)
         resumed = folder.state == "unfinished"
         self.progress = self.checkpoints.restore() if resumed else Progress()
@@ -89,7 +83,7 @@ class Trainer:
             with StopRequest() as stop:
                 self._steps(display, stop)
         except tf.errors.OpError as error:
-            raise self._failed(error) from error
+            raise meaning(error, self) from error
         finally:
             display.close()
             self.records.close()
@@ -98,6 +92,7 @@ class Trainer:
     def _steps(self, display: logs.Display, stop: StopRequest) -> None:
         data = self._data()
         while not self._ended():
+            self._freeze()
             before = self.progress.step
             self._advance(data)
             step = self.progress.step
@@ -118,6 +113,16 @@ class Trainer:
                     f"stopped by {stop.requested or 'a signal to another process'} after step {step} of {self.total}; "
                     f"a checkpoint was written: go on with --run {self.folder.name} --resume"
                 )
+
+    def _freeze(self) -> None:
+        """Freezes what this epoch freezes; another set of levels is another trace."""
+        frozen = frozen_levels(self.model, self.settings, self.progress.step // self.per_epoch)
+        if frozen == self._frozen:
+            return
+        self._frozen = frozen
+        freeze(self.model, frozen, norms=self.settings.freeze_norms)
+        self.step.retrace()
+        logger.info("frozen: %s", ", ".join(frozen) or "nothing any more")
 
     def _advance(self, data: Iterator) -> None:
         """One step, or as many as one execution holds, but not over the end of an epoch."""
@@ -147,29 +152,6 @@ class Trainer:
         # Asked once: a signal that comes later is for the step after this one.
         stopping, due = together.of_all(self.strategy, [stop.requested is not None, late])
         return stopping, due
-
-    def _failed(self, error: tf.errors.OpError) -> Exception:
-        """What an operation's failure means: no disk, no memory, a lost process, or else the error itself."""
-        settings, replicas = self.settings, self.strategy.num_replicas_in_sync
-        if "No space left" in str(error):  # TensorBoard's events; TensorFlow calls that exhausted resources too
-            kept = self.checkpoints.named("last")
-            return ResnetTasksError(
-                f"the disk is full: {_said(error)}; the last good checkpoint is {kept}; make room and go on with "
-                f"--run {self.folder.name} --resume"
-            )
-        if isinstance(error, tf.errors.ResourceExhaustedError):
-            part = settings.batch_size // (replicas * settings.accumulate)
-            size = "x".join(map(str, self.model.image_size))
-            return ResnetTasksError(
-                f"out of memory with {part} pictures of {size} a replica in {settings.precision}; start with --set "
-                f"train.accumulate={2 * settings.accumulate}: half as many at a time, and the same global batch"
-            )
-        if together.several_processes(self.strategy) and isinstance(error, LOST):
-            return ResnetTasksError(
-                f"another process was lost after step {self.progress.step} of {self.total} ({_said(error)}); "
-                f"start all again with --run {self.folder.name} --resume"
-            )
-        return error
 
     def _data(self) -> Iterator:
         return iter(distributed(self.strategy, self.batches, self.progress.step, self.settings.accumulate))
@@ -227,7 +209,7 @@ class Trainer:
             "files": files,
             "norms": {v.path: str(np.linalg.norm(v.numpy().astype("float64"))) for v in self.model.trainable_variables},
         }
-        path = self.folder.write_json("nan_report.json", report)
+        path = self.folder.name / self.folder.write_json("nan_report.json", report).name
         culprit = "gradient" if all(math.isfinite(value) for value in losses.values()) else "loss"
         what = (
             f"the {culprit} is not finite in step {number + 1} "
@@ -338,12 +320,3 @@ class Trainer:
         )
         if self.progress.step:
             logger.info("resuming from step %d (epoch %.2f)", self.progress.step, self.progress.step / self.per_epoch)
-
-
-def _said(error: tf.errors.OpError) -> str:
-    """The line of an error that says what happened; the others tell where in the graph."""
-    said = [line.strip() for line in str(error).splitlines()]
-    telling = [
-        line for line in said if line and not line.startswith(("Graph execution", "Detected at", "File ", "Node"))
-    ]
-    return (telling or said)[0][:200]

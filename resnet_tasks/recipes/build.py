@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from resnet_tasks.data.examples import Source
 from resnet_tasks.data.readers import read_classification
@@ -11,6 +12,8 @@ from resnet_tasks.errors import UsageError
 from resnet_tasks.recipes.load import changed
 from resnet_tasks.recipes.schema import Recipe
 from resnet_tasks.task import Task
+from resnet_tasks.weights import sources, transfer
+from resnet_tasks.weights.transfer import Transfer
 
 REFERENCE_BATCH = 256  # Goyal et al. 2017, section 2.1: the learning rate is linear in the batch, from 0.1 at 256
 AUTO_LR = {"sgd": 0.1, "adamw": 1e-3, "lamb": 5e-3}
@@ -51,11 +54,13 @@ def resolve(recipe: Recipe, accelerator: bool, replicas: int) -> tuple[Recipe, l
         decided[f"train.{key}"] = value
         reasons.append(f"train.{key}: auto is {value}: {why}")
 
+    synchronized = recipe.model.norm == "sync_batch" and replicas > 1
+    if train.xla is True and synchronized:
+        raise UsageError("train.xla=true and model.norm=sync_batch exclude each other over several replicas; drop one")
     if train.precision == "auto":
         why = "fastest on accelerators" if accelerator else "fastest on a CPU"
         decide("precision", "bfloat16" if accelerator else "float32", why)
     if train.xla == "auto":
-        synchronized = recipe.model.norm == "sync_batch" and replicas > 1
         why = (
             "synchronised norms exclude it"
             if synchronized
@@ -82,8 +87,36 @@ def resolve(recipe: Recipe, accelerator: bool, replicas: int) -> tuple[Recipe, l
     return changed(recipe, decided), reasons
 
 
-def task_of(recipe: Recipe, source: Source) -> Task:
-    """The recipe's task on a source."""
+def with_weights(recipe: Recipe) -> tuple[Recipe, Transfer | None, list[str]]:
+    """The recipe with its weights decided, these weights, and a sentence on an "auto".
+
+    Raises:
+        UsageError: There are no such weights, or they have not been fetched.
+        DataError: They cannot be read, or are another network's.
+    """
+    model, reasons = recipe.model, []
+    wanted = model.weights
+    if wanted == "auto":
+        key = sources.default_for(model.backbone)
+        here = key is not None and sources.local(key) is not None
+        wanted = key if key and here else "none"
+        why = (
+            "the published ImageNet weights are here" if here else f"no published weights of {model.backbone} are known"
+        )
+        if key and not here:
+            why = f"from scratch, since {key} is not here; `resnet-tasks weights fetch {key}` gets it"
+        reasons.append(f"model.weights: auto is {wanted}: {why}; --weights none|NAME|FILE|RUN chooses otherwise")
+    found = transfer.find(wanted, model.backbone, model.allow_partial)
+    decided: dict[str, Any] = {"model.weights": wanted}
+    if found and model.standardise is None and found.standardise is not None:
+        decided["model.standardise"] = [list(part) for part in found.standardise]
+        mean, deviation = found.standardise
+        reasons.append(f"model.standardise: as these weights were trained: mean {mean}, deviation {deviation}")
+    return changed(recipe, decided), found, reasons
+
+
+def task_of(recipe: Recipe, source: Source, weights: Transfer | None = None) -> Task:
+    """The recipe's task on a source; a new run's with the weights that it starts from."""
     from resnet_tasks.classification.task import Augmentation, Classification, ClassificationSettings
 
     model, augment, train, data = recipe.model, recipe.augment, recipe.train, recipe.data
@@ -107,6 +140,7 @@ def task_of(recipe: Recipe, source: Source) -> Task:
     settings = ClassificationSettings(
         backbone=_backbone(model.backbone),
         norm="group" if model.norm == "group" else "batch",
+        standardise=model.standardise,
         image_size=size,
         crop_fraction=model.crop_fraction,
         dropout=model.dropout,
@@ -121,7 +155,9 @@ def task_of(recipe: Recipe, source: Source) -> Task:
         cache_folder=Path(data.data_dir) / "cache" if data.data_dir and data.cache == "disk" else None,
         seed=train.seed,
     )
-    return Classification(source, settings)
+    task = Classification(source, settings)
+    task.transfer = weights
+    return task
 
 
 def train_settings(recipe: Recipe, replicas: int) -> TrainSettings:

@@ -17,6 +17,7 @@ Natural = Annotated[int, Field(ge=0)]
 Amount = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Three = tuple[float, float, float]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -78,7 +79,16 @@ class ClassifyModel(Strict):
     backbone: str = Field(
         "resnet_50", description="a name (`resnet-tasks backbones`) or package.module:function", examples=["resnet_50"]
     )
-    weights: str = Field("none", description="what the backbone starts from; none is from scratch")
+    weights: str = Field(
+        "none",
+        description="what the backbone starts from: none, a name of `resnet-tasks weights list`, imagenet, a file, "
+        "a run; auto is imagenet where that has been fetched",
+        examples=["imagenet"],
+    )
+    allow_partial: bool = Field(False, description="take weights that fill less than 95 % of the backbone")
+    standardise: tuple[Three, Three] | None = Field(
+        None, description="mean and deviation of RGB 0..255; null: as the weights were trained, and this is filled in"
+    )
     norm: Literal["batch", "sync_batch", "group"] = Field(
         "batch", description="sync_batch is one norm over all replicas"
     )
@@ -157,6 +167,18 @@ class Train(Strict):
     xla: bool | Literal["auto"] = Field("auto", description="compile the network with XLA")
     seed: Natural = Field(0, description="of everything random")
     deterministic: bool = Field(False, description="the same numbers from the same command")
+    freeze: str | None = Field(
+        None,
+        pattern=r"^(C\d|backbone)$",
+        description="the backbone up to this level does not train; backbone is all of it",
+        examples=["C3", "backbone"],
+    )
+    unfreeze_every: Positive | None = Field(
+        None, description="epochs after which one more frozen level trains, the coarsest first", examples=[2]
+    )
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="each level learns by this factor slower than the one above it; the head at lr"
+    )
     bn: Literal["auto", "freeze", "train"] = Field("auto", description="the statistics of batch norms")
     early_stopping: Count | None = Field(None, description="epochs without a better value", examples=[5])
     on_nan: Literal["stop", "rollback"] = Field("stop", description="on a loss that is not finite")
@@ -180,6 +202,8 @@ class Train(Strict):
             raise ValueError(
                 "milestones: train.schedule=steps needs its epochs; write e.g. train.milestones=[30, 60, 80]"
             )
+        if self.unfreeze_every and not self.freeze:
+            raise ValueError("unfreeze_every: nothing is frozen; write train.freeze=backbone, or leave it out")
         if self.schedule == "one_cycle" and self.warmup_epochs:
             raise ValueError("warmup_epochs: one_cycle rises by itself; write train.warmup_epochs=0")
         return self

@@ -70,6 +70,11 @@ def test_evaluation_stays_here():
     assert [list(targets["index"]) for _, targets in taken(stream, 9)] == np.arange(COUNT).reshape(-1, BATCH).tolist()
 
 
+def test_a_dispatcher_that_is_not_there_is_said():
+    with pytest.raises(UsageError, match=r"data.service: nobody answers at grpc://localhost:1 .*start its dispatcher"):
+        batches(service="grpc://localhost:1").stream()
+
+
 def test_pictures_that_take_pillow_are_refused():
     made = batches(service="grpc://localhost:1")
     split = Split("train", ("a.tif",), paths=("a.tif",), by_pillow=frozenset({0}))

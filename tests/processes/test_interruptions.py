@@ -138,8 +138,31 @@ def test_a_torn_newest_checkpoint_is_passed_over_and_said(whole, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_cannot_be_written(tmp_path):
-    (tmp_path / "closed").mkdir(mode=0o500)
-    process = start(tmp_path / "closed" / "run", **LIVELY)
+def test_a_folder_that_becomes_read_only(whole, small_disk):
+    run = small_disk / "run"
+    process = start(run, **LIVELY)
+    until_step(run, STEPS_AN_EPOCH + 1, process)
+    subprocess.run(["mount", "-o", "remount,ro,force", str(small_disk)], check=False, capture_output=True)
+    if os.access(small_disk, os.W_OK):
+        kill(process)
+        pytest.skip("a file system in use cannot be made read-only here")
     assert ended(process) == [1]
+    subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+    assert "ead-only file system" in log_of(run).read_text() or "ead-only" in said(run), said(run)
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_another_number_of_replicas(tmp_path):
+    """From one device to two and back to one, in float64 with synchronised norms."""
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    settings = {"train__epochs": 6, "train__precision": "float64", "model__norm": "sync_batch", "train__ema": 0.9}
+    assert ended(start(whole, **settings)) == [0], said(whole)
+    process = start(run, **settings)
+    until_step(run, 30, process)
+    assert kill(process, signal.SIGTERM) == 6, said(run)
+    process = start(run, "--resume", "--devices=cpu:2", "--strategy=mirrored")
+    until_step(run, 80, process)
+    assert kill(process, signal.SIGTERM) == 6, said(run)
+    assert "--resume honours train.devices: 'all' -> 'cpu:2'" in said(run)
+    assert ended(start(run, "--resume", "--devices=cpu:1", "--strategy=one")) == [0], said(run)
+    assert furthest(state(run), state(whole)) < 1e-9

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from resnet_tasks.data import records
 from resnet_tasks.data.examples import Split
 from resnet_tasks.errors import DataError
 
@@ -82,13 +83,15 @@ def cut(whole: Split, sides: Sequence[str | None]) -> dict[str, Split]:
 
 
 def join(name: str, parts: Sequence[Split]) -> Split:
-    """Puts splits together as one; all hold paths, or all hold encoded pictures."""
+    """Puts splits together as one; all hold paths, or encoded pictures, or records."""
     starts = np.cumsum([0, *map(len, parts)])
+    of_records = [part.records for part in parts if part.records is not None]
     return Split(
         name=name,
         ids=tuple(itertools.chain(*(part.ids for part in parts))),
         paths=parts[0].paths and tuple(itertools.chain(*(part.paths or () for part in parts))),
         encoded=parts[0].encoded and tuple(itertools.chain(*(part.encoded or () for part in parts))),
+        records=records.join(of_records) if of_records else None,
         annotations={key: np.concatenate([part.annotations[key] for part in parts]) for key in parts[0].annotations},
         by_pillow=frozenset(
             int(start) + place for start, part in zip(starts, parts, strict=False) for place in part.by_pillow

@@ -1,13 +1,18 @@
 """Data sets of TensorFlow Datasets by name, as they lie prepared on the disk.
 
-The pictures stay encoded and are read into memory once, which makes them random access:
-CIFAR-10's 60,000 are 135 MB. Ids are `tfds:cifar10/test/17`, in the order of TFDS's own files.
+The pictures stay encoded. What fits easily is read into memory once, which makes it random access: CIFAR-10's 60,000
+are 135 MB. Of what does not, each record is read from its file when its picture is needed. Ids are
+`tfds:cifar10/test/17`, in the order of TFDS's own files, either way.
 """
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
+from resnet_tasks.data import records
 from resnet_tasks.data.examples import LabelMap, Source, Split
-from resnet_tasks.data.readers import splits
+from resnet_tasks.data.readers import record_index, splits
 from resnet_tasks.errors import DataError, nearest
 
 
@@ -22,19 +27,22 @@ def read(where: str, *, data_dir: str | None = None, split_seed: int = 0, group:
 
     Raises:
         DataError: The name is unknown, the data are not prepared, the pictures are not of a
-            classification, or they do not fit into memory.
+            classification, a file is damaged, or its format has no random access and the pictures do not fit into
+            memory.
     """
     builder = _builder(where, data_dir)
     image, label = _features(where, builder.info)
     labels = LabelMap(names=tuple(builder.info.features[label].names))
-    _check_memory(where, builder.info)
-    found, notes = {}, [f"TensorFlow Datasets {builder.info.full_name}"]
+    read_split, how = _way_of_reading(where, builder)
+    found, notes = {}, [f"TensorFlow Datasets {builder.info.full_name}", how]
     for theirs in builder.info.splits:
         name = splits.split_name(theirs)
-        if name is None or name in found:
+        if name is None or name in found or not builder.info.splits[theirs].num_examples:
             notes.append(f"its split {theirs!r} is not used")
             continue
-        split = _read_split(where, builder, theirs, name, image, label)
+        held, classes = read_split(where, builder, theirs, image, label)
+        ids = tuple(f"{where}/{theirs}/{index}" for index in range(len(classes)))
+        split = Split(name=name, ids=ids, annotations={"label": classes}, **held)
         if len(split) and split.annotations["label"].min() < 0:
             notes.append(f"its split {theirs!r} has no labels and is not used")
         else:
@@ -88,38 +96,87 @@ def _features(where: str, info) -> tuple[str, str]:
     return image, label
 
 
-def _check_memory(where: str, info) -> None:
-    import psutil
+def _way_of_reading(where: str, builder) -> tuple[Callable, str]:
+    """Returns the function below that reads a split, and the sentence that says which and why."""
+    from resnet_tasks.data.pictures import free_memory
 
-    free = psutil.virtual_memory().available
+    kind, size, free = _kind(builder), builder.info.dataset_size, free_memory()
     # Twice: the bytes in Python, and the same in TensorFlow's table.
-    if 2 * info.dataset_size > free:
+    sizes = f"its {size / 2**30:.1f} GiB, held twice, and {free / 2**30:.1f} GiB of memory are free"
+    if kind == "tfrecord" and 2 * size >= free / 2:
+        return _by_records, f"read record by record as the pictures are needed: {sizes}"
+    if 2 * size > free:
+        name = where.removeprefix("tfds:")
         raise DataError(
-            f"{where}: its {info.dataset_size / 2**30:.1f} GiB of encoded pictures, held twice, do "
-            f"not fit into the {free / 2**30:.1f} GiB of free memory; lay the pictures out as "
-            "files (a folder a class), which are read as they are needed"
+            f"{where}: too large for memory ({sizes}), and read at random only from TFRecord files; it is prepared as "
+            f"{kind}: prepare it again, in another folder, with tfds build {name} --file_format=tfrecord"
         )
+    return (_array_records if kind == "array_record" else _into_memory), f"read into memory: {sizes}"
 
 
-def _read_split(where: str, builder, theirs: str, name: str, image: str, label: str) -> Split:
+def _into_memory(where: str, builder, theirs: str, image: str, label: str) -> tuple[dict[str, Any], np.ndarray]:
+    import tensorflow as tf
     import tensorflow_datasets
 
-    records = builder.as_dataset(
-        split=theirs,
-        shuffle_files=False,
-        decoders=tensorflow_datasets.decode.PartialDecoding(
-            {image: True, label: True}, decoders={image: tensorflow_datasets.decode.SkipDecoding()}
-        ),
-        # One file after the other, so that a picture's number means the same everywhere.
-        read_config=tensorflow_datasets.ReadConfig(interleave_cycle_length=1, try_autocache=False),
-    )
+    decoders = {image: tensorflow_datasets.decode.SkipDecoding()}
+    try:
+        examples = builder.as_dataset(
+            split=theirs,
+            shuffle_files=False,
+            decoders=tensorflow_datasets.decode.PartialDecoding({image: True, label: True}, decoders=decoders),
+            # One file after the other, so that a picture's number means the same everywhere.
+            read_config=tensorflow_datasets.ReadConfig(interleave_cycle_length=1, try_autocache=False),
+        )
+        encoded, labels = [], []
+        for batch in examples.batch(1024).as_numpy_iterator():
+            encoded.extend(batch[image].tolist())
+            labels.append(batch[label])
+    except tf.errors.OpError as error:
+        if _kind(builder) == "tfrecord":
+            records.index_files(_paths(builder, theirs))  # names the file and the place, if one is cut off
+        raise DataError(f"{where}: its split {theirs!r}: {records.because(error)}") from None
+    return {"encoded": tuple(encoded)}, np.concatenate([*labels, []]).astype(np.int32)
+
+
+def _array_records(where: str, builder, theirs: str, image: str, label: str) -> tuple[dict[str, Any], np.ndarray]:
+    """`_into_memory` for ArrayRecord files, of which TFDS makes no tf.data.Dataset."""
+    import tensorflow as tf
+    from tensorflow_datasets import decode
+
+    spec = {image: tf.io.FixedLenFeature((), tf.string), label: tf.io.FixedLenFeature((), tf.int64)}
     encoded, labels = [], []
-    for batch in records.batch(1024).as_numpy_iterator():
-        encoded.extend(batch[image].tolist())
-        labels.append(batch[label])
-    return Split(
-        name=name,
-        ids=tuple(f"{where}/{theirs}/{index}" for index in range(len(encoded))),
-        encoded=tuple(encoded),
-        annotations={"label": np.concatenate([*labels, []]).astype(np.int32)},
-    )
+    try:
+        files = builder.as_data_source(theirs, deserialize_method=decode.DeserializeMethod.RAW_BYTES)
+        for start in range(0, len(files), 1024):
+            serialised = files.__getitems__(list(range(start, min(start + 1024, len(files)))))
+            batch = tf.io.parse_example(serialised, spec)
+            encoded.extend(batch[image].numpy().tolist())
+            labels.append(batch[label].numpy())
+    except ImportError:
+        raise DataError(f"{where}: its ArrayRecord files need a package: pip install array_record") from None
+    except (RuntimeError, tf.errors.OpError) as error:  # of a file that is cut off some records come empty
+        said = records.because(error) if isinstance(error, tf.errors.OpError) else error
+        raise DataError(f"{where}: an ArrayRecord file of its split {theirs!r} is damaged: {said}") from None
+    return {"encoded": tuple(encoded)}, np.concatenate([*labels, []]).astype(np.int32)
+
+
+def _by_records(where: str, builder, theirs: str, image: str, label: str) -> tuple[dict[str, Any], np.ndarray]:
+    paths = _paths(builder, theirs)
+    index = record_index.of_tfrecords(where, paths, label)
+    counts = np.bincount(index.places[:, 0], minlength=len(paths))
+    for shard, count in zip(builder.info.splits[theirs].file_instructions, counts, strict=True):
+        if shard.examples_in_shard != count:
+            raise DataError(
+                f"{shard.filename} holds {count} records, and its dataset_info.json says {shard.examples_in_shard}; "
+                "copy it again, or prepare the data set again"
+            )
+    return {"records": records.Records(tuple(paths), index.places, image)}, index.labels
+
+
+def _kind(builder) -> str:
+    """The format of the prepared files: "tfrecord", "array_record", "parquet", "riegeli"."""
+    return builder.info.file_format.value if builder.info.file_format else "tfrecord"
+
+
+def _paths(builder, theirs: str) -> list[str]:
+    return [shard.filename for shard in builder.info.splits[theirs].file_instructions]

@@ -19,6 +19,7 @@ SECTIONS = (
     training.curves,
     training.training_batch,
     training.data,
+    training.weights,
     training.recipe,
     training.command,
     training.environment,

@@ -127,6 +127,23 @@ def command(run: Path) -> Html | None:
     return section("Command", tag("pre", text.strip(), class_="wrap")) if text else None
 
 
+def weights(run: Path) -> Html | None:
+    """What the network started from, and what of it was loaded."""
+    report = read_json(run / "transfer.json")
+    if not report:
+        return None
+    pairs = [("weights", f"{report['source']} ({report['convention']})"), ("backbone loaded", f"{report['share']:.1%}")]
+    for level, part in report["levels"].items():
+        whole = part["loaded"] == part["values"]
+        some = f"{part['loaded']:,} of {part['values']:,} values" if part["loaded"] else "re-initialised"
+        pairs.append((level, "loaded" if whole else some))
+    for key in ("reinitialised", "unused"):
+        names = report[key]
+        shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+        pairs.append((key, shown or "nothing"))
+    return section("Weights", facts([*pairs, ("head", report["head"])]))
+
+
 def environment(run: Path) -> Html | None:
     """Versions, hardware, commit."""
     pairs = []
