@@ -47,6 +47,8 @@ def share_statistics(model: keras.Model, strategy) -> None:
 
 
 def _fusible(layer: keras.layers.BatchNormalization) -> bool:
+    if type(layer) is not keras.layers.BatchNormalization:  # a subclass may be called otherwise
+        return False
     channels_last = layer.axis in (-1, 3) and layer.input_spec is not None and layer.input_spec.ndim == 4
     return channels_last and layer.scale and layer.center and not layer.renorm and layer.compute_dtype in FUSED
 

@@ -32,13 +32,15 @@ def variables(name: str) -> Variables:
     return _vgg_19()
 
 
-def _conv(name: str, kernel: int, read: int, filters: int, *, bias: bool = False) -> Variables:
+def conv(name: str, kernel: int, read: int, filters: int, *, bias: bool = False) -> Variables:
+    """A convolution's."""
     yield f"{name}/kernel", (kernel, kernel, read, filters)
     if bias:
         yield f"{name}/bias", (filters,)
 
 
-def _norm(name: str, channels: int) -> Variables:
+def norm(name: str, channels: int) -> Variables:
+    """A batch norm's four."""
     for leaf in ("gamma", "beta", "moving_mean", "moving_variance"):
         yield f"{name}/{leaf}", (channels,)
 
@@ -47,50 +49,50 @@ def _vgg_19() -> Variables:
     channels = 3
     for block, (depth, width) in enumerate(zip((2, 2, 4, 4, 4), (64, 128, 256, 512, 512)), 1):
         for index in range(1, depth + 1):
-            yield from _conv(f"block{block}_conv{index}", 3, channels, width, bias=True)
+            yield from conv(f"block{block}_conv{index}", 3, channels, width, bias=True)
             channels = width
 
 
 def _densenet(depths: tuple[int, ...], growth: int = 32) -> Variables:
-    yield from _conv("conv1_conv", 7, 3, 64)
-    yield from _norm("conv1_bn", 64)
+    yield from conv("conv1_conv", 7, 3, 64)
+    yield from norm("conv1_bn", 64)
     channels = 64
     for stage, depth in enumerate(depths, 2):
         for index in range(1, depth + 1):
             name = f"conv{stage}_block{index}"
-            yield from _norm(f"{name}_0_bn", channels)
-            yield from _conv(f"{name}_1_conv", 1, channels, 4 * growth)
-            yield from _norm(f"{name}_1_bn", 4 * growth)
-            yield from _conv(f"{name}_2_conv", 3, 4 * growth, growth)
+            yield from norm(f"{name}_0_bn", channels)
+            yield from conv(f"{name}_1_conv", 1, channels, 4 * growth)
+            yield from norm(f"{name}_1_bn", 4 * growth)
+            yield from conv(f"{name}_2_conv", 3, 4 * growth, growth)
             channels += growth
         if stage <= len(depths):
-            yield from _norm(f"pool{stage}_bn", channels)
-            yield from _conv(f"pool{stage}_conv", 1, channels, channels // 2)
+            yield from norm(f"pool{stage}_bn", channels)
+            yield from conv(f"pool{stage}_conv", 1, channels, channels // 2)
             channels //= 2
-    yield from _norm("bn", channels)
+    yield from norm("bn", channels)
 
 
 def _efficientnet(width: float, depth: float) -> Variables:
     channels = _multiple_of_8(32 * width)
-    yield from _conv("stem_conv", 3, 3, channels)
-    yield from _norm("stem_bn", channels)
+    yield from conv("stem_conv", 3, 3, channels)
+    yield from norm("stem_bn", channels)
     for stage, (kernel, blocks, expansion, filters) in enumerate(STAGES, 1):
         for index in range(math.ceil(depth * blocks)):
             name, wide = f"block{stage}{chr(ord('a') + index)}", channels * expansion
             if expansion != 1:
-                yield from _conv(f"{name}_expand_conv", 1, channels, wide)
-                yield from _norm(f"{name}_expand_bn", wide)
+                yield from conv(f"{name}_expand_conv", 1, channels, wide)
+                yield from norm(f"{name}_expand_bn", wide)
             yield f"{name}_dwconv/kernel", (kernel, kernel, wide, 1)
-            yield from _norm(f"{name}_bn", wide)
+            yield from norm(f"{name}_bn", wide)
             hidden = max(1, channels // 4)
-            yield from _conv(f"{name}_se_reduce", 1, wide, hidden, bias=True)
-            yield from _conv(f"{name}_se_expand", 1, hidden, wide, bias=True)
+            yield from conv(f"{name}_se_reduce", 1, wide, hidden, bias=True)
+            yield from conv(f"{name}_se_expand", 1, hidden, wide, bias=True)
             channels = _multiple_of_8(filters * width)
-            yield from _conv(f"{name}_project_conv", 1, wide, channels)
-            yield from _norm(f"{name}_project_bn", channels)
+            yield from conv(f"{name}_project_conv", 1, wide, channels)
+            yield from norm(f"{name}_project_bn", channels)
     top = _multiple_of_8(1280 * width)
-    yield from _conv("top_conv", 1, channels, top)
-    yield from _norm("top_bn", top)
+    yield from conv("top_conv", 1, channels, top)
+    yield from norm("top_bn", top)
 
 
 def _multiple_of_8(channels: float) -> int:

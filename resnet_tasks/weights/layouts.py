@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from resnet_tasks.weights import application_layouts
+from resnet_tasks.weights.application_layouts import conv, norm
 
 Shapes = dict[str, tuple[int, ...]]  # by `variable.path`, in the order of the network
 
@@ -108,20 +109,10 @@ def part_of(name: str, path: str) -> str:
     return f"stage {found[2]} (C{int(found[2]) + at_stride[stem]})"
 
 
-def norm(name: str, channels: int) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """A batch norm's four variables."""
-    for leaf in ("gamma", "beta", "moving_mean", "moving_variance"):
-        yield f"{name}/{leaf}", (channels,)
-
-
-def _conv(name: str, kernel: int, read: int, filters: int) -> Iterator[tuple[str, tuple[int, ...]]]:
-    yield f"{name}/kernel", (kernel, kernel, read, filters)
-
-
 def _residual(network: Residual) -> Iterator[tuple[str, tuple[int, ...]]]:
     channels = 3
     for index, (kernel, filters) in enumerate(network.kernels, 1):
-        yield from _conv(f"stem_conv{index}", kernel, channels, filters)
+        yield from conv(f"stem_conv{index}", kernel, channels, filters)
         yield from norm("stem_out_norm" if network.pre_activation else f"stem_conv{index}_norm", filters)
         channels = filters
     width = channels
@@ -134,7 +125,7 @@ def _residual(network: Residual) -> Iterator[tuple[str, tuple[int, ...]]]:
                 convs = [(1, inner, 1), (3, inner, network.groups), (1, 4 * width, 1)]
             read, opens = channels, index == 1 and stage > 1
             for place, (kernel, filters, groups) in enumerate(convs, 1):
-                yield from _conv(f"{name}_conv{place}", kernel, read // groups, filters)
+                yield from conv(f"{name}_conv{place}", kernel, read // groups, filters)
                 if place < len(convs) or not network.pre_activation:
                     yield from norm(f"{name}_conv{place}_norm", filters)
                 read = filters
@@ -143,7 +134,7 @@ def _residual(network: Residual) -> Iterator[tuple[str, tuple[int, ...]]]:
                 yield from ((f"{name}_se_reduce/kernel", (1, 1, read, hidden)), (f"{name}_se_reduce/bias", (hidden,)))
                 yield from ((f"{name}_se_expand/kernel", (1, 1, hidden, read)), (f"{name}_se_expand/bias", (read,)))
             if network.shortcut in ("project", "pool") and (opens or channels != read):
-                yield from _conv(f"{name}_shortcut", 1, channels, read)
+                yield from conv(f"{name}_shortcut", 1, channels, read)
                 if not network.pre_activation:
                     yield from norm(f"{name}_shortcut_norm", read)
             if network.pre_activation:
@@ -153,7 +144,7 @@ def _residual(network: Residual) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 
 def _iresidual(network: IResidual) -> Iterator[tuple[str, tuple[int, ...]]]:
-    yield from _conv("stem_conv", 3, 3, 64)
+    yield from conv("stem_conv", 3, 3, 64)
     yield from norm("stem_conv_norm", 64)
     yield "stem_prelu/alpha", (1, 1, 64)
     channels = 64
@@ -162,12 +153,12 @@ def _iresidual(network: IResidual) -> Iterator[tuple[str, tuple[int, ...]]]:
         for index in range(1, depth + 1):
             name = f"stage{stage}_block{index}"
             yield from norm(f"{name}_open_norm", channels)
-            yield from _conv(f"{name}_conv1", 3, channels, width)
+            yield from conv(f"{name}_conv1", 3, channels, width)
             yield from norm(f"{name}_conv1_norm", width)
             yield f"{name}_prelu/alpha", (1, 1, width)
-            yield from _conv(f"{name}_conv2", 3, width, width)
+            yield from conv(f"{name}_conv2", 3, width, width)
             yield from norm(f"{name}_conv2_norm", width)
             if index == 1:
-                yield from _conv(f"{name}_shortcut", 1, channels, width)
+                yield from conv(f"{name}_shortcut", 1, channels, width)
                 yield from norm(f"{name}_shortcut_norm", width)
             channels = width

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from resnet_tasks.backbones.residual import TappedBatchNormalization
 from resnet_tasks.engine.norms import set_norms, share_statistics
 from resnet_tasks.engine.precision import precision
 
@@ -87,6 +88,14 @@ def test_fused_only_where_it_can_be():
     assert not is_fused(network((6, 3)))
     with precision("float64"):
         assert not is_fused(network())
+
+
+def test_a_norm_that_is_called_otherwise_is_left_alone():
+    """v2's stem lends its norm to a second tensor."""
+    image = keras.Input((4, 4, 3))
+    model = keras.Model(image, TappedBatchNormalization(name="norm")(image, image))
+    set_norms(model, synchronized=False, frozen=False, fused=True)
+    assert all(np.isfinite(part).all() for part in model(np.ones((2, 4, 4, 3), "float32"), training=True))
 
 
 def test_a_frozen_norm_uses_its_statistics_and_keeps_them():

@@ -15,6 +15,7 @@ from resnet_tasks.weights.conventions import model_config, mxnet_v2, reading
 from resnet_tasks.weights.conversion import candidates, convert
 
 RNG = np.random.default_rng(0)
+LEAVES = ("gamma", "beta", "moving_mean", "moving_variance")
 
 
 def checkpoint(tensors: dict, form="npz", path="hand.npz") -> Checkpoint:
@@ -96,7 +97,7 @@ def without(tensors, start):
         (
             lambda t: t,
             "resnet_50",
-            "layer1.0.conv1.weight (64, 64, 3, 3) would be stage1_block1_conv1/kernel, as (3, 3",
+            "layer1.0.conv1.weight (64, 64, 3, 3) would be stage1_block1_conv1/kernel",
         ),
         (lambda t: t, "resnet_34", "they are the whole of resnet_18, and resnet_34 has more, as stage1_block3_conv1"),
         (lambda t: t, "plain_18", 'its shortcuts are of the kind "project", and those of plain_18 "none"'),
@@ -138,7 +139,8 @@ def test_keras_applications_folds_bias_epsilon_and_blue():
 
 def test_efficientnets_own_normalisation_travels():
     tensors = {path: np.ones(shape) for path, shape in layouts.layout("efficientnet_b0").items()}
-    assert convert(checkpoint(tensors, "h5"), "efficientnet_b0").standardise is None
+    plain = convert(checkpoint(tensors, "h5"), "efficientnet_b0")
+    assert (plain.convention, plain.standardise) == ("keras.applications", None)
     own = {"normalization/mean": np.zeros(3), "normalization/variance": np.ones(3)}
     assert convert(checkpoint(tensors | own, "h5"), "efficientnet_b0").standardise == ((0.0,) * 3, (255.0,) * 3)
     published = {"normalization/mean": [0.485, 0.456, 0.406], "normalization/variance": [0.229, 0.224, 0.225]}
@@ -147,11 +149,8 @@ def test_efficientnets_own_normalisation_travels():
 
 
 def norm_of(x, values, name):
-    gamma, beta, mean, variance = (values[f"{name}/{leaf}"] for leaf in reading_leaves)
+    gamma, beta, mean, variance = (values[f"{name}/{leaf}"] for leaf in LEAVES)
     return (x - mean) / np.sqrt(variance + reading.EPSILON) * gamma + beta
-
-
-reading_leaves = ("gamma", "beta", "moving_mean", "moving_variance")
 
 
 def test_mxnets_two_norms_become_one():
@@ -219,7 +218,7 @@ def test_the_real_stem_is_one_norm_almost_everywhere(data_root):
     values = convert(checkpoint(tensors), "resnet_50_v2").values
     state = {}
     for name, theirs in {"first": "batchnorm1", "second": "stage1_batchnorm0"}.items():
-        for leaf, their_leaf in zip(reading_leaves, ("gamma", "beta", "running_mean", "running_var")):
+        for leaf, their_leaf in zip(LEAVES, ("gamma", "beta", "running_mean", "running_var")):
             state[f"{name}/{leaf}"] = tensors[f"resnetv24_{theirs}_{their_leaf}"].astype("float64")
     smooth = RNG.normal(size=(300, 1, 1, 3)) + 0.5 * RNG.normal(size=(300, 9, 49, 3))
     patches = smooth.reshape(300, 9, 147)
@@ -294,5 +293,6 @@ def test_a_config_tells_constants_and_backbone():
 
 
 def test_importing_is_light():
-    code = "import sys, resnet_tasks.weights.inspecting; print(set(sys.modules) & {'keras', 'tensorflow', 'h5py', 'torch'})"
+    heavy = "{'keras', 'tensorflow', 'h5py', 'torch'}"
+    code = f"import sys, resnet_tasks.weights.inspecting; print(set(sys.modules) & {heavy})"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"

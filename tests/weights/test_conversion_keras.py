@@ -64,8 +64,10 @@ def test_other_keras_applications(tmp_path, name, builder, last):
     model = getattr(keras.applications, builder)(weights=None, include_top=False, input_shape=(64, 64, 3))
     shake_keras(model)
     if name.startswith("efficientnet"):
-        model.get_layer("normalization").variables[0].assign(IMAGENET[0] / 255)
-        model.get_layer("normalization").variables[1].assign((IMAGENET[1] / 255) ** 2)
+        normalization = model.get_layer("normalization")
+        normalization.variables[0].assign(IMAGENET[0] / 255)
+        normalization.variables[1].assign((IMAGENET[1] / 255) ** 2)
+        normalization.finalize_state()  # it computes with copies of its variables
     conversion = convert(saved(model, tmp_path / "peer.weights.h5"), name)
     pictures = random_pictures(64)
     theirs = {

@@ -24,7 +24,7 @@ from resnet_tasks.errors import DataError
 
 logger = logging.getLogger("resnet_tasks")
 
-_KIND = "1"  # of the files that are kept; another one when what they hold changes
+_KIND = "places and labels 1"  # of the files that are kept; another one when what they hold changes
 _BATCH_BYTES = 16 << 20  # of records parsed together
 _DISK_SPEED = 200e6  # bytes a second, a hard disk's, for the estimate that is told
 

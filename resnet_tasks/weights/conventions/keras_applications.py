@@ -5,11 +5,12 @@ ImageNet's mean subtracted ("caffe").
 """
 
 import re
+from functools import cache
 
 import numpy as np
 
 from resnet_tasks.weights import application_layouts, layouts
-from resnet_tasks.weights.conventions.reading import HEAD, Constants, Reading, Tensors, gather
+from resnet_tasks.weights.conventions.reading import HEAD, IGNORED, Constants, Reading, Tensors, gather
 
 CAFFE = ((123.68, 116.779, 103.939), (1.0, 1.0, 1.0))
 V2 = (
@@ -43,6 +44,7 @@ def read(tensors: Tensors, details: dict) -> Reading | None:
     return reading
 
 
+@cache
 def _kept() -> set[str]:
     return {path for name in application_layouts.NAMES for path in layouts.layout(name)}
 
@@ -76,6 +78,8 @@ def _same(name: str) -> str | None:
     layer, _, leaf = name.rpartition("/")
     if layer in TOPS:
         return HEAD + leaf
+    if layer == "normalization":
+        return IGNORED
     return name if name in _kept() else None
 
 

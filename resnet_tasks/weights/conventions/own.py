@@ -11,12 +11,13 @@ import numpy as np
 
 from resnet_tasks.weights.conventions.reading import HEAD, IGNORED, Constants, Reading, Tensors, gather
 
+UNMISTAKABLE = re.compile(r"stage\d+_block\d+_\w+|stem_conv\d")  # an EfficientNet has a stem_conv too
 OURS = re.compile(r"stage\d+_block\d+_\w+|stem_conv\d?(_norm)?|stem_prelu|stem_out_norm")
 
 
 def read(tensors: Tensors, details: dict) -> Reading | None:
     note = _note(tensors)
-    if note is None and not any(OURS.fullmatch(_layer(name)) for name in tensors):
+    if note is None and not any(UNMISTAKABLE.fullmatch(_layer(name)) for name in tensors):
         return None
     reading = gather("resnet_tasks", tensors, _translate if note is None else _as_written, layout="keras")
     reading.backbone = (note or {}).get("backbone")
