@@ -2,8 +2,8 @@
 
 One of:
 
-    python pipelines/write_table.py keep RUN      # into results/<recipe>/, then the table
-    python pipelines/write_table.py               # the table alone
+    python pipelines/write_table.py keep RUN [NAME]      # into results/<recipe>/, or results/NAME/; then the table
+    python pipelines/write_table.py                      # the table alone
 """
 
 import csv
@@ -15,27 +15,32 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 RESULTS, README = HERE / "results", HERE / "README.md"
 BEGIN, END = "<!-- table: written by write_table.py -->", "<!-- end of table -->"
-COLUMNS = ("recipe", "model", "data", "epochs", "number", "hardware", "training time", "commit")
+COLUMNS = ("recipe", "model", "start", "data", "epochs", "number", "hardware", "training time", "commit")
 
 
-def keep(run: Path) -> Path:
+def keep(run: Path, name: str | None = None) -> Path:
     """Copies a finished run's metrics, recipe, hardware and time; no weights, no path of the machine it ran on."""
     recipe = (run / "recipe.yaml").read_text()
     recipe = re.sub(r"^(  (?:data_dir|images): ).*$", r"\1null", recipe, flags=re.MULTILINE)
+    recipe = re.sub(r"^(  (?:where|weights): )/.*/(.*)$", r"\1\2", recipe, flags=re.MULTILINE)
     state = json.loads(max((run / "checkpoints").glob("*/state.json")).read_text())
     if not state["finished"]:
         raise SystemExit(f"{run} is not finished")
     environment = json.loads((run / "environment.json").read_text())
-    name = re.search(r"(?:train) (\S+/\S+)", (run / "command.txt").read_text())
-    if name is None:
+    named = re.search(r"(?:train) (\S+/\S+)", (run / "command.txt").read_text())
+    if named is None:
         raise SystemExit(f"{run}/command.txt names no recipe")
-    folder = RESULTS / name[1]
+    folder = RESULTS / (name or named[1])
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "recipe.yaml").write_text(recipe)
     for metrics in (run / "evaluation").glob("*/metrics.json"):
         (folder / f"metrics-{metrics.parent.name}.json").write_text(metrics.read_text())
     rows = list(csv.DictReader((run / "metrics.csv").open()))
-    about = {"recipe": name[1], "seconds": state["seconds"], "steps": state["step"], "epochs": int(rows[-1]["epoch"])}
+    if (run / "transfer.json").is_file():
+        transfer = json.loads((run / "transfer.json").read_text())
+        transfer["source"] = Path(transfer["source"]).name
+        (folder / "transfer.json").write_text(json.dumps(transfer, indent=1) + "\n")
+    about = {"recipe": named[1], "seconds": state["seconds"], "steps": state["step"], "epochs": int(rows[-1]["epoch"])}
     hardware = {key: environment[key] for key in ("processor", "cores", "packages", "commit", "python")}
     (folder / "run.json").write_text(json.dumps({**about, **hardware}, indent=1) + "\n")
     (folder / "metrics.csv").write_text((run / "metrics.csv").read_text())
@@ -50,10 +55,11 @@ def row(folder: Path) -> tuple[str, ...]:
     found = lambda key: re.search(rf"^  {key}: (.*)$", recipe, re.MULTILINE)[1]  # noqa: E731
     number = f"top-1 {metrics[split]['top1']:.2%} on {metrics[split]['images']:,} {split} pictures"
     hardware = f"{run['cores']} cores, {run['processor']}"
-    minutes = f"{run['seconds'] / 60:.0f} min"
+    minutes = f"{run['seconds'] / 60:.0f} min" if run["seconds"] >= 90 else f"{run['seconds']:.0f} s"
     return (
         run["recipe"],
         found("backbone"),
+        _start(folder, found),
         found("where"),
         str(run["epochs"]),
         number,
@@ -61,6 +67,16 @@ def row(folder: Path) -> tuple[str, ...]:
         minutes,
         str(run["commit"]),
     )
+
+
+def _start(folder: Path, found) -> str:
+    """Where the weights came from, and what of them did not train."""
+    if found("weights") == "none":
+        return "scratch"
+    frozen = re.search(r"^  freeze: (.*)$", (folder / "recipe.yaml").read_text(), re.MULTILINE)
+    to = f", frozen to {frozen[1]}" if frozen and frozen[1] != "null" else ""
+    share = json.loads((folder / "transfer.json").read_text())["share"]
+    return f"{found('weights')} ({share:.0%} of the backbone{to})"
 
 
 def write_table() -> None:
@@ -75,5 +91,5 @@ def write_table() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["keep"]:
-        print(keep(Path(sys.argv[2])))
+        print(keep(Path(sys.argv[2]), *sys.argv[3:4]))
     write_table()

@@ -209,6 +209,15 @@ def test_several_threads_at_once(prepared, no_memory):
     assert got == [picture(place) for place in places]
 
 
+def test_no_python_runs_in_the_pipeline(prepared, no_memory):
+    """It would keep a process from ending whose iterator outlives its interpreter."""
+    split = read(prepared).splits["train"]
+    table = split.table()
+    traced = tf.function(lambda index: split.fetch(table, index)).get_concrete_function(tf.TensorSpec((), tf.int64))
+    kinds = {operation.type for operation in traced.graph.get_operations()}
+    assert "TFRecordDatasetV2" in kinds and not {kind for kind in kinds if "PyFunc" in kind}
+
+
 @pytest.mark.parametrize("way", ["records", "memory"])
 @pytest.mark.parametrize(("place", "held"), [(8, None), (4, 15), (4, 7)], ids=["last byte", "data", "header"])
 def test_a_file_that_is_cut_off_is_named_with_the_place(prepared, tmp_path, monkeypatch, place, held, way):

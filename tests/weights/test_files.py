@@ -353,6 +353,13 @@ def test_a_file_cut_off_anywhere_is_refused(tmp_path, kind):
     refused(path)
 
 
+@pytest.mark.parametrize("count", [-1, 25, 2**60])
+def test_a_stream_whose_numbers_go_on_beyond_its_end(tmp_path, count):
+    root = {"w": tensor(Storage("Float", "0", 24), 0, (4, 6), (6, 1))}
+    path = torch_stream(tmp_path / "old.pth", root, {"0": (count, NUMBERS.tobytes())})
+    refused(path, rf"ends at byte {path.stat().st_size:,}, and its numbers go on to .* it was cut off")
+
+
 @pytest.mark.parametrize("kind", ["npz", "zip", "stream", "safetensors"])
 def test_damage_is_an_error_of_ours_or_harmless(tmp_path, kind):
     path = whole_files(tmp_path)[kind]
