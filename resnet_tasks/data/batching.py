@@ -9,6 +9,7 @@ decoded; and a replica's share of a step is a range of places.  What is random f
 import itertools
 import math
 import os
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -100,6 +101,11 @@ class Batches:
 
         if self.service is None or not self.training:
             return self._pipeline(tf.data.Dataset.range(first_step * step, self._end(step)).map(place), part)
+        if self.split.records is not None:
+            raise UsageError(
+                f"data.service: its workers cannot read {self.split.ids[0]} and the others out of their record files; "
+                "lay the pictures out as files, or leave data.service out"
+            )
         if self.split.by_pillow:
             example = self.split.ids[min(self.split.by_pillow)]
             raise UsageError(
@@ -209,7 +215,16 @@ class Batches:
 
 
 def _by_service(batches: tf.data.Dataset, service: str) -> tf.data.Dataset:
-    """The batches as a tf.data service's workers make them, each once, in the order in which they come."""
+    """The batches as a tf.data service's workers make them, each once, in the order in which they come.
+
+    Raises:
+        UsageError: Nobody answers at that address; TensorFlow itself would wait without a word.
+    """
+    host, _, port = service.rpartition("://")[2].rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"data.service: nobody answers at {service} ({error}); start its dispatcher first") from error
     sharing = tf.data.experimental.service.ShardingPolicy.DYNAMIC
     return batches.apply(tf.data.experimental.service.distribute(sharing, service)).prefetch(4)
 
