@@ -98,7 +98,8 @@ class Transfer:
         Raises:
             DataError: A shape differs, or less than 95 % of the backbone would be loaded and that is not allowed.
         """
-        values, variables = self.conversion.values, {variable.path: variable for variable in pyramid.variables}
+        variables = {variable.path: variable for variable in pyramid.variables}
+        values = _with_statistics(self.conversion.values, variables)
         for path in values.keys() & variables.keys():
             got, expected = values[path].shape, tuple(variables[path].shape)
             if got != expected:
@@ -113,7 +114,8 @@ class Transfer:
             loaded, every = levels.get(level, (0, 0))
             levels[level] = (loaded + size * (path in values), every + size)
         missing = tuple(path for path in counted if path not in values)
-        unused = (*self.conversion.unused, *sorted(values.keys() - variables.keys()))
+        dropped = self.conversion.values.keys() - (values.keys() & variables.keys())
+        unused = (*self.conversion.unused, *sorted(dropped))
         report = TransferReport(str(self.source), self.conversion.convention, levels, missing, unused)
         if report.share < ENOUGH and not self.allow_partial:
             raise DataError(
@@ -177,6 +179,16 @@ def start(pyramid, transfer: Transfer | None, standardise: Constants | None) -> 
     if standardise is not None:
         set_standardise(pyramid, standardise)
     return transfer.apply(pyramid) if transfer else None
+
+
+def _with_statistics(values: dict[str, np.ndarray], variables) -> dict[str, np.ndarray]:
+    """The values less the norms without the moving statistics that the backbone has: a group norm's are others."""
+    lacking = {
+        path.rpartition("/")[0]
+        for path in variables
+        if path.endswith(("/moving_mean", "/moving_variance")) and path not in values
+    }
+    return {path: value for path, value in values.items() if path.rpartition("/")[0] not in lacking}
 
 
 def _class_names(checkpoint: Checkpoint) -> tuple[str, ...]:

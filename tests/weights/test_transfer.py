@@ -94,6 +94,16 @@ def test_less_than_95_percent_is_refused_and_nothing_is_loaded(plain, tmp_path):
     assert "C2: re-initialised" in report.text()
 
 
+def test_a_group_norms_scale_is_not_taken_for_a_batch_norms(plain, tmp_path):
+    """Without moving statistics none of a norm is loaded."""
+    part = without(plain, tmp_path, "moving_")
+    report = transfer.find(part, NAME).apply(made := random_backbone(1))
+    assert "stem_conv1_norm/gamma" in report.reinitialised and "stem_conv1_norm/gamma" in report.unused
+    np.testing.assert_array_equal(
+        made.get_layer("stem_conv1_norm").gamma, random_backbone(1).get_layer("stem_conv1_norm").gamma
+    )
+
+
 def test_another_networks_weights_are_refused(plain):
     with pytest.raises(DataError, match="not of resnet_32_cifar"):
         backbones.create("resnet_32_cifar", weights=plain)
