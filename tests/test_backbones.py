@@ -167,7 +167,7 @@ def test_listing_names_imports_no_keras():
     ("name", "arguments", "message"),
     [
         ("resnet_51", {}, "did you mean 'resnet_5"),
-        ("resnet_18", {"weights": "imagenet"}, "weights=None"),
+        ("resnet_18", {"weights": "nosuch.npz"}, "nosuch.npz: there is no such file"),
         ("resnet_18", {"output_stride": 4}, "8, 16 or 32"),
         ("resnet_20_cifar", {"output_stride": 8}, "cannot be dilated"),
         ("iresnet_18", {"output_stride": 16}, "cannot be dilated"),

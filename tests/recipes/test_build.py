@@ -81,6 +81,7 @@ def test_what_is_said_is_kept():
 def test_every_key_of_the_network_and_its_augmentation_reaches_the_task(source):
     chosen = recipe(
         model__image_size=[16, 20], model__crop_fraction=0.8, model__dropout=0.25, model__norm="group",
+        model__standardise=[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]],
         augment__flip="alternate", augment__pad_crop=3, augment__pad_mode="reflect",
         augment__random_resized_crop={"scale": [0.5, 0.9], "ratio": [0.8, 1.25]},
         augment__rand_augment={"layers": 3, "magnitude": 5}, augment__color_jitter=0.2, augment__random_erasing=0.3,
@@ -97,9 +98,11 @@ def test_every_key_of_the_network_and_its_augmentation_reaches_the_task(source):
     assert settings == {
         "backbone": "resnet_20_cifar", "norm": "group", "image_size": (16, 20), "crop_fraction": 0.8, "dropout": 0.25,
         "label_smoothing": 0.1, "batch_size": 32, "evaluation_batch_size": 50, "close_after": 6, "balance": "repeat",
-        "cache": "disk", "cache_folder": Path("somewhere/cache"), "seed": 9,
+        "cache": "disk", "cache_folder": Path("somewhere/cache"), "seed": 9, "service": None,
+        "standardise": ((1.0, 2.0, 3.0), (4.0, 5.0, 6.0)),
     }  # fmt: skip
     assert task.source is source
+    assert build.task_of(recipe(data__service="grpc://a:1", data__cache="off"), source).settings.service == "grpc://a:1"
 
 
 def test_a_plain_recipe_augments_nothing_and_closes_never(source):
@@ -120,13 +123,14 @@ def test_every_key_of_training_reaches_the_engine():
         train__milestones=[2, 4], train__factor=0.3, train__final_lr_fraction=0.05, train__ema=0.99,
         train__clip_norm=2.0, train__accumulate=3, train__precision="bfloat16", train__xla=True, train__bn="freeze",
         train__seed=5, train__early_stopping=6, train__on_nan="rollback", train__checkpoint_minutes=3.5,
-        train__log_every=11, evaluate__every=2, model__norm="sync_batch",
+        train__log_every=11, train__steps_per_execution=4, train__freeze="C3", train__unfreeze_every=1.5,
+        train__layer_decay=0.7, evaluate__every=2, model__norm="sync_batch",
     )  # fmt: skip
     expected = {
         "epochs": 7, "batch_size": 48, "lr": 0.2, "optimizer": "adamw", "momentum": 0.8, "nesterov": True,
         "weight_decay": 0.01, "schedule": "steps", "warmup_epochs": 0.5, "milestones": (2, 4), "factor": 0.3,
         "final_lr_fraction": 0.05, "ema": 0.99, "clip_norm": 2.0, "accumulate": 3, "precision": "bfloat16",
-        "xla": True, "seed": 5, "early_stopping": 6, "on_nan": "rollback", "checkpoint_minutes": 3.5,
+        "steps_per_execution": 4, "freeze": "C3", "unfreeze_every": 1.5, "layer_decay": 0.7, "xla": True, "seed": 5, "early_stopping": 6, "on_nan": "rollback", "checkpoint_minutes": 3.5,
         "log_every": 11, "evaluate_every": 2, "freeze_norms": True, "sync_norms": True,
     }  # fmt: skip
     assert dataclasses.asdict(build.train_settings(chosen, replicas=2)) == expected
