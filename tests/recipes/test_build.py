@@ -130,7 +130,8 @@ def test_every_key_of_training_reaches_the_engine():
         "epochs": 7, "batch_size": 48, "lr": 0.2, "optimizer": "adamw", "momentum": 0.8, "nesterov": True,
         "weight_decay": 0.01, "schedule": "steps", "warmup_epochs": 0.5, "milestones": (2, 4), "factor": 0.3,
         "final_lr_fraction": 0.05, "ema": 0.99, "clip_norm": 2.0, "accumulate": 3, "precision": "bfloat16",
-        "steps_per_execution": 4, "freeze": "C3", "unfreeze_every": 1.5, "layer_decay": 0.7, "xla": True, "seed": 5, "early_stopping": 6, "on_nan": "rollback", "checkpoint_minutes": 3.5,
+        "steps_per_execution": 4, "freeze": "C3", "unfreeze_every": 1.5, "layer_decay": 0.7,
+        "xla": True, "seed": 5, "early_stopping": 6, "on_nan": "rollback", "checkpoint_minutes": 3.5,
         "log_every": 11, "evaluate_every": 2, "freeze_norms": True, "sync_norms": True,
     }  # fmt: skip
     assert dataclasses.asdict(build.train_settings(chosen, replicas=2)) == expected
