@@ -154,7 +154,7 @@ def prepared(start: Start, cluster: Cluster | None = None):
     recipe, weights, sentences = start.recipe, None, []
     if start.state == "new":
         recipe, weights, sentences = build.with_weights(recipe)
-    resolved, reasons = build.resolve(recipe, accelerator, strategy.num_replicas_in_sync)
+    resolved, reasons = build.resolve(recipe, accelerator, strategy.num_replicas_in_sync, weights)
     chief = cluster is None or cluster.is_chief
     with contextlib.ExitStack() as stack:
         own = start.run if chief else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "run"

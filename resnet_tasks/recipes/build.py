@@ -40,13 +40,16 @@ def read(recipe: Recipe) -> Source:
     )
 
 
-def resolve(recipe: Recipe, accelerator: bool, replicas: int) -> tuple[Recipe, list[str]]:
+def resolve(
+    recipe: Recipe, accelerator: bool, replicas: int, weights: Transfer | None = None
+) -> tuple[Recipe, list[str]]:
     """The recipe with every "auto" decided, and a sentence on each decision.
 
     Args:
         recipe: As loaded.
         accelerator: Whether it trains on a GPU or TPU.
         replicas: How many.
+        weights: What the backbone starts from.
     """
     train, decided, reasons = recipe.train, {}, []
 
@@ -75,10 +78,13 @@ def resolve(recipe: Recipe, accelerator: bool, replicas: int) -> tuple[Recipe, l
             value *= train.batch_size / REFERENCE_BATCH
         decide("lr", value, f"the rule for {train.optimizer} at batch size {train.batch_size}")
     if train.bn == "auto":
-        frozen = recipe.model.weights != "none" and train.batch_size // replicas < 16
+        whole = weights is not None and weights.is_whole(recipe.model.backbone)
+        frozen = whole and train.batch_size // replicas < 16
         why = (
             "pretrained weights and few pictures a replica"
             if frozen
+            else "only a part of the weights is loaded, and the statistics must follow the rest"
+            if weights and not whole
             else "enough pictures a replica"
             if train.batch_size // replicas >= 16
             else "no pretrained statistics to keep"

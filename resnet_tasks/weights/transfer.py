@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from resnet_tasks.errors import DataError, UsageError
-from resnet_tasks.weights import conversion, files, sources
+from resnet_tasks.weights import conversion, files, layouts, sources
 from resnet_tasks.weights.checkpoint import Checkpoint
 from resnet_tasks.weights.conventions import model_config
 from resnet_tasks.weights.conversion import Conversion
@@ -88,6 +88,13 @@ class Transfer:
     def standardise(self) -> Constants | None:
         """The mean and deviation that they were trained with; `None` for the backbone's own."""
         return self.conversion.standardise
+
+    def is_whole(self, backbone: str) -> bool:
+        """Whether they fill a backbone of the catalogue, as far as is asked for where nothing else is allowed."""
+        sizes = {path: int(np.prod(shape)) for path, shape in layouts.layout(backbone).items()}
+        return sum(size for path, size in sizes.items() if path in self.conversion.values) >= ENOUGH * sum(
+            sizes.values()
+        )
 
     def apply(self, pyramid) -> TransferReport:
         """Loads them; nothing is changed if that fails.

@@ -24,10 +24,17 @@ def source():
     return build.read(recipe())
 
 
-def decided(accelerator=False, replicas=1, **changes) -> dict:
+class Weights:
+    """Weights that fill a backbone, or not."""
+
+    def __init__(self, whole: bool):
+        self.is_whole = lambda backbone: whole
+
+
+def decided(accelerator=False, replicas=1, weights=None, **changes) -> dict:
     """The values of `train` that "auto" became."""
     autos = {"train__precision": "auto", "train__xla": "auto", "train__lr": "auto", "train__bn": "auto"}
-    resolved, reasons = build.resolve(recipe(**{**autos, **changes}), accelerator, replicas)
+    resolved, reasons = build.resolve(recipe(**{**autos, **changes}), accelerator, replicas, weights)
     values = {name: getattr(resolved.train, name) for name in ("precision", "xla", "lr", "bn")}
     assert sorted(reason.split(": auto is ")[0] for reason in reasons) == sorted(
         f"train.{name}" for name in values if {**autos, **changes}[f"train__{name}"] == "auto"
@@ -67,10 +74,13 @@ def test_the_learning_rate_of_an_optimizer(optimizer, batch, lr):
 
 
 @pytest.mark.parametrize(("weights", "batch", "replicas", "bn"), [
-    ("none", 8, 1, "train"), ("imagenet", 8, 1, "freeze"), ("imagenet", 16, 1, "train"), ("imagenet", 16, 2, "freeze"),
+    (None, 8, 1, "train"), (True, 8, 1, "freeze"), (True, 16, 1, "train"), (True, 16, 2, "freeze"),
+    (False, 8, 1, "train"),
 ])  # fmt: skip
 def test_pretrained_norms_are_frozen_for_few_pictures_a_replica(weights, batch, replicas, bn):
-    assert decided(replicas=replicas, model__weights=weights, train__batch_size=batch)["bn"] == bn
+    """Whole weights only: what is re-initialised would meet statistics of something else."""
+    weights = None if weights is None else Weights(weights)
+    assert decided(replicas=replicas, weights=weights, train__batch_size=batch)["bn"] == bn
 
 
 def test_what_is_said_is_kept():
