@@ -16,6 +16,7 @@ from resnet_tasks.weights import sources, transfer
 from resnet_tasks.weights.transfer import Transfer
 
 REFERENCE_BATCH = 256  # Goyal et al. 2017, section 2.1: the learning rate is linear in the batch, from 0.1 at 256
+FEW = 16  # pictures a replica below which a batch's statistics are too noisy to replace pretrained ones
 AUTO_LR = {"sgd": 0.1, "adamw": 1e-3, "lamb": 5e-3}
 
 
@@ -78,19 +79,19 @@ def resolve(
             value *= train.batch_size / REFERENCE_BATCH
         decide("lr", value, f"the rule for {train.optimizer} at batch size {train.batch_size}")
     if train.bn == "auto":
-        whole = weights is not None and weights.is_whole(recipe.model.backbone)
-        frozen = whole and train.batch_size // replicas < 16
-        why = (
-            "pretrained weights and few pictures a replica"
-            if frozen
-            else "only a part of the weights is loaded, and the statistics must follow the rest"
-            if weights and not whole
-            else "enough pictures a replica"
-            if train.batch_size // replicas >= 16
-            else "no pretrained statistics to keep"
-        )
-        decide("bn", "freeze" if frozen else "train", why)
+        decide("bn", *_norms(recipe, train.batch_size // replicas, weights))
     return changed(recipe, decided), reasons
+
+
+def _norms(recipe: Recipe, pictures: int, weights: Transfer | None) -> tuple[str, str]:
+    """What becomes of batch norms with so many pictures a replica, and why."""
+    if pictures >= FEW:
+        return "train", "enough pictures a replica"
+    if weights is None:
+        return "train", "no pretrained statistics to keep"
+    if not weights.is_whole(recipe.model.backbone):
+        return "train", "only a part of the weights is loaded, and the statistics must follow the rest"
+    return "freeze", "pretrained weights and few pictures a replica"
 
 
 def with_weights(recipe: Recipe) -> tuple[Recipe, Transfer | None, list[str]]:
