@@ -7,6 +7,7 @@ import signal
 import time
 
 import pytest
+from PIL import Image
 from processes import ended, free_addresses, furthest, kill, said, start, start_all, state, until_step
 
 EXACT = {"train__precision": "float64", "model__norm": "sync_batch", "train__ema": 0.9}
@@ -88,6 +89,23 @@ def test_one_that_never_comes_is_named(tmp_path):
     assert ended(*here) == [1, 1]
     for rank in (0, 2):
         assert f"1 of 3 processes did not come in 36 s: rank 1 ({cluster[1]})" in said(run, rank), said(run, rank)
+
+
+@pytest.mark.slow
+def test_processes_that_see_other_data_all_end(tmp_path):
+    run, cluster, processes = tmp_path / "run", free_addresses(2), []
+    for rank, count in enumerate((12, 11)):
+        for name in ("cat", "dog"):
+            folder = tmp_path / str(rank) / "pictures" / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                Image.new("RGB", (24, 24), (number, 0, 0)).save(folder / f"{number}.png")
+        place = tmp_path / str(rank)
+        batch = {"train__batch_size": 4}
+        processes.append(start(run, "--data=pictures", cluster=cluster, rank=rank, cwd=place, **batch))
+    assert ended(*processes) == [3, 3], said(run)
+    for rank in (0, 1):
+        assert "the processes do not all find the same pictures" in said(run, rank), said(run, rank)
 
 
 @pytest.mark.slow

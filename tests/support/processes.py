@@ -27,7 +27,9 @@ def free_addresses(count: int) -> list[str]:
     return addresses
 
 
-def start(run: Path, *words: str, cluster: list[str] | None = None, rank: int = 0, **changes) -> subprocess.Popen:
+def start(
+    run: Path, *words: str, cluster: list[str] | None = None, rank: int = 0, cwd: Path | None = None, **changes
+) -> subprocess.Popen:
     """`resnet-tasks classify train` on the digits, in the background; what it says goes to `<run>.<rank>.log`."""
     sets = [f"--set={key.replace('__', '.')}={json.dumps(value)}" for key, value in {**TINY, **changes}.items()]
     environment = {**os.environ, "PYTHONPATH": str(SUPPORT), "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
@@ -40,7 +42,7 @@ def start(run: Path, *words: str, cluster: list[str] | None = None, rank: int = 
     arguments = ["classify", "train", *recipe, f"--run={run}", *([] if "--resume" in words else sets), *words]
     with log_of(run, rank).open("a") as log:
         return subprocess.Popen(
-            [sys.executable, "-c", command, *arguments], stdout=log, stderr=log, env=environment, cwd=run.parent
+            [sys.executable, "-c", command, *arguments], stdout=log, stderr=log, env=environment, cwd=cwd or run.parent
         )
 
 
