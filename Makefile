@@ -25,10 +25,10 @@ test: $(VENV)/.installed-dev
 	KERAS_BACKEND=jax $(PYTEST) -m "any_backend and not slow and not peers"
 
 # Some builds of torch crash when TensorFlow is in their process, so what imports torch itself has a process of its own.
-WITH_TORCH := tests/weights/test_files_of_peers.py
+WITH_TORCH := tests/weights/test_files_of_peers.py tests/weights/test_sources.py
 
 test-all: $(VENV)/.installed-dev-peers lint
-	$(PYTEST) -m "" --ignore=$(WITH_TORCH)
+	$(PYTEST) -m "" $(WITH_TORCH:%=--ignore=%)
 	$(PYTEST) -m "" $(WITH_TORCH)
 	KERAS_BACKEND=jax $(PYTEST) -m any_backend
 
