@@ -180,15 +180,12 @@ def prepared(start: Start, cluster: Cluster | None = None):
 @contextlib.contextmanager
 def _losses_told(run: Path):
     """Tells that another process was lost also where it happens before the first step, or after the last."""
-    from resnet_tasks.engine.failures import LOST
+    from resnet_tasks.engine.failures import LOST, lost
 
     try:
         yield
     except LOST as error:
-        raise ResnetTasksError(
-            f"another process was lost ({str(error).splitlines()[0][:200]}); see its log, and start all again with "
-            f"--run {run} --resume"
-        ) from error
+        raise lost(error, run) from error
 
 
 def _compare(strategy, source, settings) -> None:

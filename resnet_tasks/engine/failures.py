@@ -37,11 +37,15 @@ def meaning(error: tf.errors.OpError, trainer: "Trainer") -> Exception:
             f"train.accumulate={2 * settings.accumulate}: half as many at a time, and the same global batch"
         )
     if together.several_processes(strategy) and isinstance(error, LOST):
-        return ResnetTasksError(
-            f"another process was lost after step {trainer.progress.step} of {trainer.total} ({_said(error)}); "
-            f"start all again with --run {name} --resume"
-        )
+        return lost(error, name, f" after step {trainer.progress.step} of {trainer.total}")
     return error
+
+
+def lost(error: tf.errors.OpError, name, when: str = "") -> ResnetTasksError:
+    """A process of the run `name` is gone; `when` it was noticed."""
+    return ResnetTasksError(
+        f"another process was lost{when} ({_said(error)}); see its log, and start all again with --run {name} --resume"
+    )
 
 
 def _said(error: tf.errors.OpError) -> str:

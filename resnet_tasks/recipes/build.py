@@ -115,9 +115,14 @@ def with_weights(recipe: Recipe) -> tuple[Recipe, Transfer | None, list[str]]:
         reasons.append(f"model.weights: auto is {wanted}: {why}; --weights none|NAME|FILE|RUN chooses otherwise")
     found = transfer.find(wanted, model.backbone, model.allow_partial)
     decided: dict[str, Any] = {"model.weights": wanted}
-    if found and model.standardise is None and found.standardise is not None:
-        decided["model.standardise"] = [list(part) for part in found.standardise]
+    if found and found.standardise is not None:
         mean, deviation = found.standardise
+        if model.standardise not in (None, (mean, deviation)):
+            raise UsageError(
+                f"model.standardise: {found.source} was trained with mean {mean} and deviation {deviation}, and comes "
+                "with them; leave it out"
+            )
+        decided["model.standardise"] = [list(mean), list(deviation)]
         reasons.append(f"model.standardise: as these weights were trained: mean {mean}, deviation {deviation}")
     return changed(recipe, decided), found, reasons
 

@@ -3,6 +3,7 @@
 Works on any Keras backend through the variables' own methods; imports no Keras.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -92,9 +93,8 @@ class Transfer:
     def is_whole(self, backbone: str) -> bool:
         """Whether they fill a backbone of the catalogue, as far as is asked for where nothing else is allowed."""
         sizes = {path: int(np.prod(shape)) for path, shape in layouts.layout(backbone).items()}
-        return sum(size for path, size in sizes.items() if path in self.conversion.values) >= ENOUGH * sum(
-            sizes.values()
-        )
+        filled = _with_statistics(self.conversion.values, sizes)
+        return sum(size for path, size in sizes.items() if path in filled) >= ENOUGH * sum(sizes.values())
 
     def apply(self, pyramid) -> TransferReport:
         """Loads them; nothing is changed if that fails.
@@ -188,7 +188,7 @@ def start(pyramid, transfer: Transfer | None, standardise: Constants | None) -> 
     return transfer.apply(pyramid) if transfer else None
 
 
-def _with_statistics(values: dict[str, np.ndarray], variables) -> dict[str, np.ndarray]:
+def _with_statistics(values: dict[str, np.ndarray], variables: Iterable[str]) -> dict[str, np.ndarray]:
     """The values less the norms without the moving statistics that the backbone has: a group norm's are others."""
     lacking = {
         path.rpartition("/")[0]

@@ -32,7 +32,7 @@ def test_two_processes_train_as_one_stop_together_and_go_on(tmp_path):
     metrics = [json.loads((run / "evaluation" / "test" / "metrics.json").read_text()) for run in (one, two)]
     assert metrics[0]["images"] == metrics[1]["images"] == 179
     assert metrics[0]["loss"] == pytest.approx(metrics[1]["loss"], abs=1e-9)
-    assert [path.name for path in tmp_path.iterdir() if path.is_dir()].sort() == ["one", "two"].sort()
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["one", "two"]
 
 
 @pytest.mark.slow

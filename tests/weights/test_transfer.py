@@ -133,6 +133,19 @@ def test_a_recipes_auto_takes_what_was_fetched_and_says_so(monkeypatch, tmp_path
         build.with_weights(load_recipe("classification/folder_resnet50", "classify", {"model.weights": "imagenet"}))
 
 
+def test_preprocessing_comes_with_the_weights_and_cannot_be_another(trained):
+    keys = {"model.weights": trained[1], "model.backbone": NAME}
+    kept = build.with_weights(load_recipe("quickstart/classify_digits", "classify", keys))[0].model.standardise
+    np.testing.assert_allclose(kept, [[10, 20, 30], [40, 50, 60]], rtol=1e-6)
+    again = load_recipe(
+        "quickstart/classify_digits", "classify", {**keys, "model.standardise": [list(k) for k in kept]}
+    )
+    assert build.with_weights(again)[0].model.standardise == kept
+    other = load_recipe("quickstart/classify_digits", "classify", {**keys, "model.standardise": [[0.0] * 3, [1.0] * 3]})
+    with pytest.raises(UsageError, match="model.standardise: .*was trained with mean .*leave it out"):
+        build.with_weights(other)
+
+
 def test_a_run_starts_from_weights_and_keeps_their_preprocessing(trained, tmp_path):
     run = tmp_path / "run"
     changes = {"model.weights": trained[1], "train.epochs": 1, "train.freeze": "backbone"}
