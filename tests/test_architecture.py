@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "errors": set(),
     "geometry": set(),
     "model": set(),
-    "weights": set(),
+    "weights": {"backbones"},  # of the backbones the specs alone, which are data
     "layers": GROUND,
     "data": GROUND,
     "task": GROUND | {"data"},  # the example and the label map that a task speaks of
@@ -127,6 +127,12 @@ def test_tensorflow_is_said_at_the_rims_only(path):
         return
     names = set(imported(parsed(path)))
     assert not {name for name in names if re.match(r"tensorflow|tf_keras", name)}
+
+
+@named(sorted((PACKAGE / "weights").rglob("*.py")))
+def test_of_the_backbones_weights_know_the_specs_alone(path):
+    of_backbones = {name for name in imported(ast.parse(path.read_text())) if name.startswith("resnet_tasks.backbones")}
+    assert all(name.startswith("resnet_tasks.backbones.specs") for name in of_backbones), of_backbones
 
 
 @pytest.mark.parametrize("module", LIGHT)
