@@ -32,6 +32,7 @@ from resnet_tasks.engine.strategy import choose_strategy, prepare_devices
 from resnet_tasks.model import Pyramid
 from resnet_tasks.recipes import build
 from resnet_tasks.recipes.load import load_recipe
+from resnet_tasks.recipes.tasks import task_of
 
 LIMIT = 1e-5
 BASE = {
@@ -97,7 +98,7 @@ def trained(replicas: int, steps: int, changes: dict) -> dict[str, np.ndarray]:
     recipe = load_recipe("quickstart/classify_digits", "classify", {**BASE, **changes})
     recipe, _ = build.resolve(recipe, accelerator=False, replicas=replicas)
     strategy, _ = choose_strategy("one" if replicas == 1 else "mirrored", f"cpu:{replicas}")
-    task, settings = build.task_of(recipe, build.read(recipe)), build.train_settings(recipe, replicas)
+    task, settings = task_of(recipe, build.read(recipe)), build.train_settings(recipe, replicas)
     with precision(settings.precision):
         keras.utils.set_random_seed(0)
         with strategy.scope():
@@ -136,7 +137,7 @@ def overflow(replicas: int) -> float:
         load_recipe("quickstart/classify_digits", "classify", {**BASE, **changes}), False, replicas
     )
     strategy, _ = choose_strategy("mirrored", f"cpu:{replicas}")
-    task, settings = build.task_of(recipe, build.read(recipe)), build.train_settings(recipe, replicas)
+    task, settings = task_of(recipe, build.read(recipe)), build.train_settings(recipe, replicas)
     with precision(settings.precision), strategy.scope():
         model = task.build()
         step = TrainStep(model, make_optimizer(settings), strategy, settings)

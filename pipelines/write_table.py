@@ -53,12 +53,19 @@ def row(folder: Path) -> tuple[str, ...]:
     metrics = {path.stem.partition("-")[2]: json.loads(path.read_text()) for path in folder.glob("metrics-*.json")}
     split = "test" if "test" in metrics else sorted(metrics)[0]
     found = lambda key: re.search(rf"^  {key}: (.*)$", recipe, re.MULTILINE)[1]  # noqa: E731
-    number = f"top-1 {metrics[split]['top1']:.2%} on {metrics[split]['images']:,} {split} pictures"
+    measured = metrics[split]
+    best = ", ".join(
+        f"{word} {measured[key]:.2%}" if word == "top-1" else f"{word} {measured[key]:.3f}"
+        for key, word in (("top1", "top-1"), ("AP50", "AP50"), ("AP", "AP"))
+        if key in measured
+    )
+    number = f"{best} on {measured['images']:,} {split} pictures"
+    kind = re.search(r"^  detector: (.*)$", recipe, re.MULTILINE)
     hardware = f"{run['cores']} cores, {run['processor']}"
     minutes = f"{run['seconds'] / 60:.0f} min" if run["seconds"] >= 90 else f"{run['seconds']:.0f} s"
     return (
         run["recipe"],
-        found("backbone"),
+        f"{kind[1]}, {found('backbone')}" if kind else found("backbone"),
         _start(folder, found),
         found("where"),
         str(run["epochs"]),

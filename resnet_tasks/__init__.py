@@ -11,13 +11,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from resnet_tasks import backbones, classification
+    from resnet_tasks import backbones, classification, detection
     from resnet_tasks.commands import batches, check, evaluate, export, load, predict, train
 
 __version__ = "0.1.0"
 
 _VERBS = ("batches", "check", "evaluate", "export", "load", "predict", "train")
-_PACKAGES = ("backbones", "classification")
+_PACKAGES = ("backbones", "classification", "detection")
 
 __all__ = [
     "__version__",
@@ -25,6 +25,7 @@ __all__ = [
     "batches",
     "check",
     "classification",
+    "detection",
     "evaluate",
     "export",
     "load",

@@ -33,7 +33,7 @@ def train(
     """Trains a task: data, run folder, model, evaluation, report.
 
     Args:
-        task: "classify".
+        task: "classify" or "detect".
         recipe: A recipe's name or file; the task's folder recipe by default.
         data: Where the data lie, or `{split: where}`.
         run: The run folder; `runs/<task>/<recipe>` by default, with a number behind it where that is taken.
@@ -145,6 +145,7 @@ def predict(
     output: str | os.PathLike | None = None,
     threshold: float | None = None,
     draw: bool = False,
+    tile: bool = False,
 ) -> dict:
     """Answers pictures: files, folders of files, `@list.txt`.
 
@@ -156,19 +157,23 @@ def predict(
             already, those pictures are not answered again.
         threshold: Answers below it are left out, where the task has scores to compare.
         draw: Draw more than 100 pictures too.
+        tile: Answer pictures larger than the model's canvas in overlapping windows of its size, and as a whole.
 
     Returns:
         `{"pictures": [...]}`, or for more than 100 `{"pictures": n, "errors": n, "output": DIR}`.
 
     Raises:
-        UsageError: No such model or picture, or an `output` of another model.
+        UsageError: No such model or picture, an `output` of another model, or `tile` for a task that has none.
     """
     from resnet_tasks.engine.predicting import predict_files
     from resnet_tasks.opening import TASKS, open_model, part
 
     opened = open_model(model, task)
+    if tile and opened.loaded.tiled is None:
+        having = ", ".join(name for name, entry in TASKS.items() if entry.tile)
+        raise UsageError(f"--tile: {opened.loaded.task} answers each picture as a whole (tasks that have it: {having})")
     draw_one = part(TASKS[opened.loaded.task].draw)
-    return predict_files(opened.loaded, what, draw_one, output, threshold, draw)
+    return predict_files(opened.loaded, what, draw_one, output, threshold, draw, tile)
 
 
 def export(
@@ -230,11 +235,9 @@ def check(
     Returns:
         A report with `text()`, `to_json()`, `html()` and `errors`; with `output` it is written there too.
     """
-    from resnet_tasks.data.check import check_classification
-    from resnet_tasks.opening import known
+    from resnet_tasks.opening import TASKS, known, part
 
-    known(task)
-    report = check_classification(data, data_format=data_format, images=images, data_dir=data_dir)
+    report = part(TASKS[known(task)].check)(data, data_format=data_format, images=images, data_dir=data_dir)
     if output is not None:
         folder = Path(output)
         folder.mkdir(parents=True, exist_ok=True)
@@ -256,7 +259,7 @@ def batches(
     """Batches `(images, targets)` for `keras.Model.fit`: a `tf.data.Dataset`, another epoch at each iteration.
 
     Args:
-        task: "classify".
+        task: "classify" or "detect".
         data: As for `train`.
         split: "train" comes shuffled and augmented, the others each picture once.
         image_size: A side, or `(height, width)`.
@@ -266,11 +269,12 @@ def batches(
     """
     from resnet_tasks.recipes import build
     from resnet_tasks.recipes.load import load_recipe
+    from resnet_tasks.recipes.tasks import task_of
 
     size = list(image_size) if isinstance(image_size, tuple) else image_size
     flags = {"data.where": data, "model.image_size": size, "train.batch_size": batch_size}
     loaded = load_recipe(recipe, task, set, flags)
-    return build.task_of(loaded, build.read(loaded)).fit_batches(split)
+    return task_of(loaded, build.read(loaded)).fit_batches(split)
 
 
 def benchmark(task: str, model_or_recipe: str | os.PathLike) -> dict:

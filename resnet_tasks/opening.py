@@ -29,6 +29,8 @@ class Entry:
     predictor: str
     describe: str
     draw: str
+    check: str
+    tile: str | None = None  # answers large pictures in windows: `detection.tiles.tiled`
 
 
 TASKS = {
@@ -38,7 +40,17 @@ TASKS = {
         predictor="resnet_tasks.classification.predictor:ClassificationPredictor",
         describe="resnet_tasks.classification.predictor:describe",
         draw="resnet_tasks.classification.predictor:draw",
-    )
+        check="resnet_tasks.data.check:check_classification",
+    ),
+    "detect": Entry(
+        package="resnet_tasks.detection",
+        model="resnet_tasks.detection.detector:Detector",
+        predictor="resnet_tasks.detection.predictor:DetectionPredictor",
+        describe="resnet_tasks.detection.predictor:describe",
+        draw="resnet_tasks.detection.predictor:draw",
+        check="resnet_tasks.data.check_boxes:check_detection",
+        tile="resnet_tasks.detection.tiles:tiled",
+    ),
 }
 
 
@@ -108,6 +120,8 @@ def open_model(model: str | os.PathLike, task: str | None = None, checkpoint: st
         )
     if task is not None and opened.loaded.task != known(task):
         raise UsageError(f"{path} is a model of the task {opened.loaded.task!r}, not {task!r}")
+    tile = TASKS[opened.loaded.task].tile
+    opened.loaded.tiled = part(tile) if tile else None
     return opened
 
 
@@ -127,6 +141,7 @@ def task_on(
     """
     from resnet_tasks.recipes import build
     from resnet_tasks.recipes.load import load_recipe
+    from resnet_tasks.recipes.tasks import task_of
 
     task = opened.loaded.task
     kept = opened.run / "recipe.yaml" if opened.run else None
@@ -136,11 +151,11 @@ def task_on(
     if kept is None:
         if data is None:
             raise UsageError("this model lies outside a run, which would know its data; pass --data")
-        recipe = load_recipe(None, task, flags={**flags, **opened.loaded.recipe_flags()})
+        recipe = load_recipe(None, task, flags={**flags, **_size_of(opened.loaded)})
     else:
         recipe = load_recipe(kept, task, flags=flags)
     source, labels = build.read(recipe), opened.loaded.labels
-    matched = build.task_of(recipe, replace(source, labels=labels)).matched(source, mapping)
+    matched = task_of(recipe, replace(source, labels=labels)).matched(source, mapping)
     held = {(mapping or {}).get(name, name) for name in source.labels.names} & set(labels.names)
     if len(held) < len(labels):
         lacking = f"the data have {len(held)} of the model's {len(labels)} classes: {', '.join(sorted(held)[:20])}"
@@ -148,14 +163,22 @@ def task_on(
     return matched, source
 
 
+def _size_of(loaded: "Loaded") -> dict[str, Any]:
+    """What evaluation must know of an artefact or a lone `.keras` file, as recipe keys: the picture's size."""
+    names = ("image_size", "crop_fraction")
+    known = {name: getattr(loaded.keras_model, name, None) for name in names}
+    return {f"model.{name}": value for name, value in known.items() if value is not None}
+
+
 def sample_pictures(opened: Opened, count: int = 16) -> tuple[list[bytes], str]:
     """Encoded pictures to try an artefact on, and where they are from: the run's own data, else the embedded digits."""
-    from resnet_tasks.data.readers import read_classification
+    from resnet_tasks.recipes.tasks import reader
 
+    read = reader(opened.loaded.task)
     try:
-        source = task_on(opened)[1] if opened.run else read_classification("digits")
+        source = task_on(opened)[1] if opened.run else read("digits")
     except (UsageError, DataError):  # the run's data have gone since
-        source = read_classification("digits")
+        source = read("digits")
     name = next(known for known in ("test", "val", "train") if known in source.splits)
     split = source.splits[name]
     step = max(1, len(split) // count)
@@ -215,8 +238,8 @@ def _from_checkpoint(path: Path, which: str | None) -> "TaskModel":
     from resnet_tasks.data.examples import LabelMap, Source
     from resnet_tasks.engine.checkpoints import model_values, named
     from resnet_tasks.engine.precision import precision
-    from resnet_tasks.recipes import build
     from resnet_tasks.recipes.load import load_recipe
+    from resnet_tasks.recipes.tasks import task_of
 
     folder = named(path / "checkpoints", which or "best") or (
         named(path / "checkpoints", "last") if which is None else None
@@ -227,7 +250,7 @@ def _from_checkpoint(path: Path, which: str | None) -> "TaskModel":
     labels = LabelMap.from_json(json.loads((path / "labels.json").read_text()))
     source = Source(where=str(path), format="labels", labels=labels, splits={})
     with precision(recipe.train.precision):
-        model = build.task_of(recipe, source).build()
+        model = task_of(recipe, source).build()
     for variable, value in zip(
         model.variables, model_values(folder, model, averaged=recipe.train.ema > 0), strict=True
     ):

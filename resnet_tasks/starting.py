@@ -5,7 +5,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +135,7 @@ def prepared(start: Start, cluster: Cluster | None = None):
     """
     from resnet_tasks.engine.strategy import choose_strategy, prepare_devices
     from resnet_tasks.recipes import build
+    from resnet_tasks.recipes.tasks import task_of
 
     train = start.recipe.train
     prepare_devices(train.devices)
@@ -169,7 +170,7 @@ def prepared(start: Start, cluster: Cluster | None = None):
             _compare(strategy, source, settings)
         with precision(settings.precision):
             _begin(folder, resolved, source)
-            task = build.task_of(resolved, source, weights)
+            task = task_of(resolved, source, weights)
             trainer = Trainer(task, settings, folder, strategy)
             if task.transfer_report:
                 logger.info("%s", task.transfer_report.text())
@@ -239,6 +240,8 @@ def _begin(folder, recipe, source) -> None:
         "problems": [{"file": problem.file, "what": problem.what} for problem in source.problems],
         "notes": list(source.notes),
     }
+    if source.rows:
+        summary["rows"] = asdict(source.rows)
     folder.write_json("dataset.json", summary)
 
 

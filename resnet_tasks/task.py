@@ -5,10 +5,12 @@ predictions, and keeps the state that was best by the task's monitor.
 """
 
 import abc
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from resnet_tasks.data.batching import Batches
 from resnet_tasks.data.examples import LabelMap, Source
@@ -55,8 +57,40 @@ class Predictor(abc.ABC):
         """The answers, with zeros, -1 or empty text in the rows of pictures that could not be read."""
 
     @abc.abstractmethod
-    def describe(self, answers: dict, row: int) -> dict:
-        """One row of the answers as JSON can hold it, under the names of the interface."""
+    def describe(self, answers: dict, row: int, threshold: float | None = None) -> dict:
+        """One row of the answers as JSON can hold it, under the names of the interface.
+
+        Args:
+            answers: Of a batch, as arrays.
+            row: Which picture.
+            threshold: What scores less is left out; by default the model's own choice.
+        """
+
+    def differences(self, expected: dict, got: dict, sides: np.ndarray) -> dict[str, float]:
+        """By output, how far two answers for the same pictures, as arrays, are apart.
+
+        Args:
+            expected: Answers.
+            got: The others.
+            sides: `(batch,)`, the longer side of each picture in pixels.
+        """
+        return largest_difference(expected, got)
+
+
+def largest_difference(expected: dict, got: dict) -> dict[str, float]:
+    """By output, the largest absolute difference of floats; 1.0 for a `readable` that differs.
+
+    Ids and names are left out: they follow from the floats, and may swap where two of these are equal.
+    """
+    found = {}
+    for name, value in expected.items():
+        a, b = np.asarray(value), np.asarray(got[name])
+        if a.dtype.kind == "f":
+            gap = np.abs(a.astype(np.float64) - b.astype(np.float64))
+            found[name] = float(np.max(gap, initial=0.0)) if np.isfinite(b).all() else float("inf")
+        elif name == "readable":
+            found[name] = float(np.any(a != b))
+    return found
 
 
 class Task(abc.ABC):
@@ -68,6 +102,7 @@ class Task(abc.ABC):
     transfer: Transfer | None = None  # the weights that `build` starts a new run's backbone from
     transfer_report: TransferReport | None = None  # what `build` has loaded of them
     details: tuple[str, ...] = ()  # what `measure` returns for `findings` and not for metrics.json
+    settles: bool = False  # whether `settle` takes something from the validation split into the model
 
     @property
     @abc.abstractmethod
@@ -87,11 +122,18 @@ class Task(abc.ABC):
         """What turns this model's outputs into answers."""
 
     @abc.abstractmethod
-    def measure(self, pairs: Iterable[tuple[dict, dict]]) -> dict[str, Any]:
+    def measure(self, pairs: Iterable[tuple[dict, dict]], split: str) -> dict[str, Any]:
         """Metrics from batches of (answers, targets) as NumPy arrays, in bounded memory.
 
         Every picture counts once, in order; a row of weight 0 is padding.
+
+        Args:
+            pairs: The batches.
+            split: The split that they are of.
         """
+
+    def settle(self, model: TaskModel, measured: dict) -> None:
+        """Takes what was measured on the validation split (a threshold) into the final model, before it is saved."""
 
     @abc.abstractmethod
     def findings(self, measured: dict, folder: Path) -> None:
@@ -100,6 +142,14 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def draw(self, image, prediction: dict):
         """A Pillow picture of the prediction on the image `(height, width, 3)` uint8."""
+
+    def as_trained(self, images: np.ndarray, targets: dict) -> Sequence[np.ndarray]:
+        """Pictures of a training batch `(batch, height, width, 3)` with what is to be learnt, all of one size."""
+        return images
+
+    def beside_truth(self, image, prediction: dict, split: str, index: int):
+        """A Pillow picture of the prediction and, where there is something to see, of what was annotated."""
+        return self.draw(image, prediction)
 
     @abc.abstractmethod
     def matched(self, source: Source, mapping: Mapping[str, str] | None = None) -> "Task":

@@ -15,7 +15,7 @@ README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding=
 
 @pytest.mark.slow
 def test_its_python_runs_from_top_to_bottom(tmp_path):
-    """In one process, on 24 pictures of two classes; one epoch is trained where the README says 20."""
+    """In one process, on 24 pictures of two classes and 16 with boxes; one epoch is trained where it says 20."""
     noise = np.random.default_rng(0)
     for number in range(24):
         pixels = noise.integers(0, 128, (40, 48, 3), dtype=np.uint8) + np.uint8(127 * (number % 2))
@@ -23,6 +23,17 @@ def test_its_python_runs_from_top_to_bottom(tmp_path):
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(file)
         Image.fromarray(pixels).save(tmp_path / ("a.jpg", "b.png")[number % 2])
+    for number in range(16):
+        split = "train" if number < 8 else "val"
+        for kind in ("images", "labels"):
+            (tmp_path / "my_boxes" / kind / split).mkdir(parents=True, exist_ok=True)
+        pixels = noise.integers(0, 128, (64, 96, 3), dtype=np.uint8)
+        pixels[16:48, 24:72] += 100
+        Image.fromarray(pixels).save(tmp_path / "my_boxes" / "images" / split / f"{number}.png")
+        row = f"{number % 3} 0.5 0.5 0.5 0.5\n"
+        (tmp_path / "my_boxes" / "labels" / split / f"{number}.txt").write_text(row)
+    names = "{0: rbc, 1: wbc, 2: platelets}"
+    (tmp_path / "my_boxes" / "data.yaml").write_text(f"train: images/train\nval: images/val\nnames: {names}\n")
     script = "\n".join(re.findall(r"```python\n(.*?)```", README, re.S))
     assert '"train.epochs": 20' in script
     (tmp_path / "readme.py").write_text(script.replace('"train.epochs": 20', '"train.epochs": 1'), encoding="utf-8")

@@ -37,13 +37,15 @@ class ClassificationPredictor(Predictor):
             "label_ids": tf.where(keep, answers["label_ids"], -tf.ones_like(answers["label_ids"])),
         }
 
-    def describe(self, answers: dict, row: int) -> dict:
-        return describe(self.model.class_names, answers, row)
+    def describe(self, answers: dict, row: int, threshold: float | None = None) -> dict:
+        return describe(self.model.class_names, answers, row, threshold)
 
 
-def describe(class_names: list[str], answers: dict, row: int) -> dict:
-    """One row as JSON can hold it: probabilities, label_ids and their names, best first."""
+def describe(class_names: list[str], answers: dict, row: int, threshold: float | None = None) -> dict:
+    """One row as JSON can hold it: probabilities, label_ids and their names, best first; those of the threshold."""
     ids = [int(index) for index in answers["label_ids"][row]]
+    if threshold is not None:
+        ids = [index for index in ids if index >= 0 and answers["probabilities"][row][index] >= threshold]
     return {
         "probabilities": [float(value) for value in answers["probabilities"][row]],
         "label_ids": ids,

@@ -148,7 +148,7 @@ class Classification(Task):
     def predictor(self, model: Classifier) -> ClassificationPredictor:
         return ClassificationPredictor(model)
 
-    def measure(self, pairs: Iterable[tuple[dict, dict]]) -> dict:
+    def measure(self, pairs: Iterable[tuple[dict, dict]], split: str) -> dict:
         return measure(pairs, self.labels.names)
 
     def findings(self, measured: dict, folder: Path) -> None:

@@ -9,3 +9,12 @@ def classify(answer: Mapping[str, Any]) -> str:
     names = answer.get("label_names") or [f"class {number}" for number in answer["label_ids"]]
     best = list(zip(names, answer["label_ids"], strict=True))[:3]
     return ", ".join(f"{name} {answer['probabilities'][number]:.1%}" for name, number in best)
+
+
+def detect(answer: Mapping[str, Any]) -> str:
+    """How many things of each class, and the surest of each."""
+    names = answer.get("label_names") or [f"class {number}" for number in answer["label_ids"]]
+    best: dict[str, list[float]] = {}
+    for name, score in zip(names, answer["scores"], strict=True):
+        best.setdefault(name, []).append(score)
+    return ", ".join(f"{len(scores)} {name} (to {max(scores):.0%})" for name, scores in best.items()) or "nothing"

@@ -30,7 +30,10 @@ class TaskWords(NamedTuple):
     answer: Callable[[Mapping[str, Any]], str]
 
 
-TASKS = {"classify": TaskWords("What a picture shows: one label a picture.", answers.classify)}
+TASKS = {
+    "classify": TaskWords("What a picture shows: one label a picture.", answers.classify),
+    "detect": TaskWords("Where things are in a picture: a box and a label for each.", answers.detect),
+}
 
 
 def task_group(task: str) -> click.Group:
@@ -105,10 +108,11 @@ def evaluate(task, model, data, data_format, images, data_dir, split, name, outp
 @click.argument("what", nargs=-1, required=True)
 @output_option
 @click.option("--threshold", type=float, metavar="T", help="Leave out answers below this score, 0 to 1.")
+@click.option("--tile", is_flag=True, help="See large pictures at full size: in windows, and as a whole (detect).")
 @click.option("--draw", is_flag=True, help="Draw the answers, also for more than 100 pictures.")
 @json_option
 @click.pass_obj
-def predict(task, model, what, output, threshold, draw, as_json) -> None:
+def predict(task, model, what, output, threshold, tile, draw, as_json) -> None:
     """Answer for pictures.
 
     MODEL is a run folder, a .keras file or an exported artefact; WHAT are pictures, folders of
@@ -117,7 +121,9 @@ def predict(task, model, what, output, threshold, draw, as_json) -> None:
     from resnet_tasks import commands
 
     with only_answers_on_stdout(as_json):
-        answer = commands.predict(model, list(what), task=task, output=output, threshold=threshold, draw=draw)
+        answer = commands.predict(
+            model, list(what), task=task, output=output, threshold=threshold, draw=draw, tile=tile
+        )
     echo_json(answer) if as_json else _echo_pictures(task, answer)
     if not _any_answered(answer):
         raise DataError("none of the pictures could be answered")

@@ -6,6 +6,8 @@ An example is a plain dict from the reader to the loss. Its keys, where present:
     label    int32 scalar, contiguous from 0, an index of `LabelMap.names`
     boxes    float32 (n, 4), xyxy in pixels of the upright `image`
     labels   int32 (n,), one for each box; -1 is padding
+    crowd    bool (n,), whether a box surrounds many things at once (COCO's iscrowd)
+    area     float64 (n,), of the thing in the box, in pixels, as its source counts it
     mask     uint8 (height, width), an index of `LabelMap.names` for each pixel
     id       string scalar, the file the picture came from
     index    int64 scalar, the place in its split
@@ -120,6 +122,23 @@ class Problem:
     what: str
 
 
+@dataclass(frozen=True)
+class Rows:
+    """What became of a source's rows of annotation, one a box.
+
+    Attributes:
+        total: Rows that the source holds, bad ones too.
+        crowds: Rows that are marked as crowds.
+        dropped: Rows that cannot be used.
+        clipped: Rows that reached over the picture's border, and were cut there.
+    """
+
+    total: int
+    crowds: int = 0
+    dropped: tuple[Problem, ...] = ()
+    clipped: tuple[Problem, ...] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
     """The pictures of one split, with random access, and what is known of each.
@@ -230,6 +249,8 @@ class Source:
         splits: Some of "train", "val" and "test".
         problems: The files that cannot be read; no split holds them.
         notes: Sentences to print: what was found, how it was split, what was left out.
+        rows: Of boxes: how many there are, and which could not be used.
+        disagree: Of boxes: pictures whose size is not what their annotation says.
     """
 
     where: str
@@ -238,6 +259,8 @@ class Source:
     splits: dict[str, Split]
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
+    rows: Rows | None = None
+    disagree: tuple[Problem, ...] = ()
 
 
 def _reencode(entry: bytes | np.ndarray) -> bytes:

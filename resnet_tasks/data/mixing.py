@@ -1,4 +1,4 @@
-"""Mixup and cutmix, within groups of consecutive pictures of an epoch.
+"""Mixup and cutmix, within groups of consecutive pictures of an epoch, and mixup of pictures with boxes.
 
 An operation is `get_x(parameters) -> fn(group, keys) -> group`: `group` holds `image` `(G, height, width, 3)` RGB
 0..255 (uint8 or float32, kept), `label` `(G, classes)` float32 and, if there, `weight` `(G,)`; `keys` is `(G, 2)`, one
@@ -64,6 +64,34 @@ def get_mix(mixup_alpha: float, cutmix_alpha: float) -> Mixing:
     return mix
 
 
+def get_box_mixup(alpha: float, probability: float) -> Mixing:
+    """With `probability`, mixup of pictures that keep the boxes of both (Zhang et al. 2019, arXiv 1902.04103, 3.1).
+
+    In place of `label` the group holds `boxes` `(G, M, 4)` and `labels` `(G, M)`, -1 where padding. What comes out has
+    twice the rows: the picture's own, and behind these and their padding its partner's, or padding if it is not mixed.
+    A box of either counts in full however faint its picture is, so alpha should be above 1: the paper's 1.5 leaves one
+    of the two less than a tenth in one case of ten.
+    """
+
+    def box_mixup(group: Group, keys: tf.Tensor) -> Group:
+        keys = salted(keys, Salt.BOX_MIXUP)
+        wanted = _each(keys, lambda key: uniform(salted(key, 0))) < probability
+        share = tf.where(wanted, _each(keys, lambda key: _beta(salted(key, 1), alpha)), 0.0)
+        if "weight" in group:
+            share = tf.where(tf.roll(group["weight"], 1, axis=0) > 0, share, 0.0)
+        mixed = share > 0
+        boxes = tf.where(mixed[:, None, None], tf.roll(group["boxes"], 1, axis=0), 0.0)
+        labels = tf.where(mixed[:, None], tf.roll(group["labels"], 1, axis=0), -1)
+        return {
+            **_weighted(group, share),
+            "image": _blend_pixels(group["image"], share),
+            "boxes": tf.concat([group["boxes"], boxes], 1),
+            "labels": tf.concat([group["labels"], labels], 1),
+        }
+
+    return box_mixup
+
+
 def _mix(
     group: Group,
     share: tf.Tensor | None = None,
@@ -71,8 +99,7 @@ def _mix(
 ) -> Group:
     """Blends in `share` `(G,)` of the partners, and pastes their `box`: rows `(G, height)`, columns `(G, width)`."""
     image = group["image"]
-    weighted = "weight" in group
-    if weighted:
+    if "weight" in group:
         readable = tf.roll(group["weight"], 1, axis=0) > 0
         share = None if share is None else tf.where(readable, share, 0.0)
         box = None if box is None else (box[0] & readable[:, None], box[1])
@@ -83,11 +110,15 @@ def _mix(
         mixed = _paste(mixed, tf.roll(image, 1, axis=0), *box)
         pixels = tf.math.count_nonzero(box[0], 1) * tf.math.count_nonzero(box[1], 1)
         taken += tf.cast(pixels, tf.float32) / tf.cast(tf.size(image[0, :, :, 0]), tf.float32)
-    group = {**group, "image": mixed, "label": _blend(group["label"], taken[:, None])}
-    if weighted:
-        weight = _blend(group["weight"], taken)
-        group["weight"] = tf.where(group["weight"] > 0, weight, tf.zeros_like(weight))
-    return group
+    return {**_weighted(group, taken), "image": mixed, "label": _blend(group["label"], taken[:, None])}
+
+
+def _weighted(group: Group, share: tf.Tensor) -> Group:
+    """The group with its weights blended, if it has any; those of 0 stay."""
+    if "weight" not in group:
+        return group
+    weight = _blend(group["weight"], share)
+    return {**group, "weight": tf.where(group["weight"] > 0, weight, tf.zeros_like(weight))}
 
 
 def _blend(values: tf.Tensor, share: tf.Tensor) -> tf.Tensor:

@@ -29,6 +29,9 @@ class Salt(IntEnum):
     MIXUP = 7
     CUTMIX = 8
     MIX_CHOICE = 9
+    PLACING = 10
+    MOSAIC = 11
+    BOX_MIXUP = 12
 
 
 def picture_key(seed: int | tf.Tensor, epoch: int | tf.Tensor, index: int | tf.Tensor) -> tf.Tensor:

@@ -50,7 +50,7 @@ class Evaluator:
     def run(self) -> dict:
         """The task's metrics, with `images`, `split` and `seconds`."""
         start = time.perf_counter()
-        measured = self._task.measure(self.pairs())
+        measured = self._task.measure(self.pairs(), self._split)
         return {**measured, "split": self._split, "seconds": time.perf_counter() - start}
 
     def pairs(self) -> Iterator[tuple[dict, dict]]:

@@ -34,7 +34,7 @@ class Servable(tf.Module):
 
     def __init__(self, predictor: Predictor, labels: LabelMap, assets: Path | None = None):
         super().__init__(name="resnet_tasks")
-        self._predictor = predictor
+        self.predictor = predictor
         self._names = [*labels.names, ""]  # -1 gathers the last
         # No generators, as in a .keras file.
         self.model_weights = [variable.value for variable in predictor.model.weights]
@@ -50,12 +50,12 @@ class Servable(tf.Module):
 
         def canvas(data):
             image, readable = decode_or_blank(data)
-            return {**self._predictor.prepare(image), "readable": readable}
+            return {**self.predictor.prepare(image), "readable": readable}
 
         pictures = tf.data.Dataset.from_tensor_slices(image_bytes).map(canvas, num_parallel_calls=os.cpu_count() or 1)
         batch = pictures.batch(tf.size(image_bytes, tf.int64)).get_single_element()
         readable = batch.pop("readable")
-        answers = self._predictor.blank(self._predictor.answer(batch), readable)
+        answers = self.predictor.blank(self.predictor.answer(batch), readable)
         if "label_ids" in answers:
             ids = answers["label_ids"]
             places = tf.where(ids < 0, len(self._names) - 1, ids)
@@ -64,8 +64,8 @@ class Servable(tf.Module):
 
     def _from_images(self, images):
         """Answers for pictures of one size `[batch, height, width, 3]` uint8."""
-        batch = tf.map_fn(self._predictor.prepare, images, fn_output_signature=self._predictor.canvas())
-        return self._predictor.answer(batch)
+        batch = tf.map_fn(self.predictor.prepare, images, fn_output_signature=self.predictor.canvas())
+        return self.predictor.answer(batch)
 
 
 def export_saved_model(
@@ -121,14 +121,22 @@ def compare(servable: Servable, saved: Path, pictures: Sequence[bytes]) -> dict:
     by_bytes, by_pixels = loaded.signatures["serving_default"], loaded.signatures["serve_images"]
     encoded = tf.constant(list(pictures))
     model = servable.from_bytes(encoded)
-    differences = _differences(model, by_bytes(image_bytes=encoded))
-    for index in range(len(pictures)):
-        row = {name: value[index : index + 1] for name, value in model.items()}
-        _keep_largest(differences, _differences(row, by_bytes(image_bytes=encoded[index : index + 1])))
-        image, readable = decode_or_blank(encoded[index])
+    images = [decode_or_blank(data) for data in encoded]
+    sides = np.array([max(image.shape[:2]) for image, _ in images])
+    differences: dict[str, float] = {}
+
+    def keep_largest(expected, got, sides) -> None:
+        for name, value in servable.predictor.differences(_arrays(expected), _arrays(got), sides).items():
+            differences[name] = max(differences.get(name, 0.0), value)
+
+    keep_largest(model, by_bytes(image_bytes=encoded), sides)
+    for index, (image, readable) in enumerate(images):
+        here = slice(index, index + 1)
+        row = {name: value[here] for name, value in model.items()}
+        keep_largest(row, by_bytes(image_bytes=encoded[here]), sides[here])
         if readable:
             pixels = image[None]
-            _keep_largest(differences, _differences(servable.from_images(pixels), by_pixels(images=pixels)))
+            keep_largest(servable.from_images(pixels), by_pixels(images=pixels), sides[here])
     largest = max(differences.values(), default=0.0)
     return {
         "images": len(pictures),
@@ -139,22 +147,5 @@ def compare(servable: Servable, saved: Path, pictures: Sequence[bytes]) -> dict:
     }
 
 
-def _differences(expected: dict, got: dict) -> dict[str, float]:
-    """By output, the largest absolute difference of floats; 1.0 for a `readable` that differs.
-
-    Ids and names are left out: they follow from the floats, and may swap where two of these are equal.
-    """
-    found = {}
-    for name, value in expected.items():
-        a, b = value.numpy(), got[name].numpy()
-        if a.dtype.kind == "f":
-            gap = np.abs(a.astype(np.float64) - b.astype(np.float64))
-            found[name] = float(np.max(gap, initial=0.0)) if np.isfinite(b).all() else float("inf")
-        elif name == "readable":
-            found[name] = float(np.any(a != b))
-    return found
-
-
-def _keep_largest(into: dict[str, float], found: dict[str, float]) -> None:
-    for name, value in found.items():
-        into[name] = max(into.get(name, 0.0), value)
+def _arrays(values: dict) -> dict[str, np.ndarray]:
+    return {name: value.numpy() for name, value in values.items()}

@@ -36,19 +36,20 @@ def frozen_levels(model: TaskModel, settings: TrainSettings, epoch: int) -> tupl
 
 
 def freeze(model: TaskModel, frozen: tuple[str, ...], *, norms: bool) -> None:
-    """Lets these levels' layers not train, and all others train; of these the batch norms only if `norms` is False.
+    """Lets these levels' layers not train, and all others train; of these the backbone's batch norms only if `norms` is False.
 
     Args:
         model: The network.
         frozen: Levels of its backbone.
-        norms: Whether all batch norms are frozen.
+        norms: Whether the backbone's batch norms are frozen.
     """
     of_layer = levels(model)
     for layer in model._flatten_layers(include_self=False):
         if layer is model.backbone or list(layer._flatten_layers(include_self=False)):
             continue  # a model's own flag would be handed down to all its layers
-        is_norm = isinstance(layer, keras.layers.BatchNormalization)
-        layer.trainable = of_layer[layer.name] not in frozen and not (norms and is_norm)
+        level = of_layer[layer.name]
+        is_kept = norms and level != HEAD and isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = level not in frozen and not is_kept
 
 
 def rates(model: TaskModel, settings: TrainSettings) -> dict[str, float]:

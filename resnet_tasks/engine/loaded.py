@@ -32,12 +32,17 @@ class Loaded:
         path: Where it came from.
         predictor: The Keras model's; `None` of an artefact.
         saved: The SavedModel inside; `None` of a Keras model.
+        image_size: `(height, width)` of the canvas that pictures are brought to.
+        tiled: The task's way to answer a large picture in windows, `(image, size_hw, answer) -> answer`, where
+            `answer` gives those of an iterator of pictures; `None` where it has none.
     """
 
     def __init__(self, task: str, labels: LabelMap, answer: Callable, describe: Callable, keras_model, path: Path):
         self.task, self.labels, self.keras_model, self.path = task, labels, keras_model, Path(path)
         self.predictor: Predictor | None = None
         self.saved: Any = None
+        self.image_size: tuple[int, int] = getattr(keras_model, "image_size", (0, 0))
+        self.tiled: Any = None
         self._answer, self._describe = answer, describe
 
     @classmethod
@@ -50,12 +55,13 @@ class Loaded:
 
     @classmethod
     def of_artefact(cls, path: Path, describe: Callable) -> "Loaded":
-        """A SavedModel folder that `export` wrote; `describe(names, answers, row)` is its task's."""
+        """A SavedModel folder that `export` wrote; `describe(names, answers, row, threshold)` is its task's."""
         saved = tf.saved_model.load(str(path))
         try:
             card = json.loads((path / "model_card.json").read_text())
             labels = LabelMap.from_json(json.loads((path / "assets" / LABELS).read_text()))
             signature = saved.signatures["serving_default"]
+            height, width = card["image_size"]
         except (OSError, ValueError, KeyError) as error:
             raise DataError(f"{path} is a SavedModel, but not one that resnet-tasks exported: {error}") from error
         names = list(labels.names)
@@ -63,49 +69,84 @@ class Loaded:
             card["task"],
             labels,
             lambda encoded: signature(image_bytes=encoded),
-            lambda answers, row: describe(names, answers, row),
+            lambda answers, row, threshold=None: describe(names, answers, row, threshold),
             None,
             path,
         )
         loaded.saved = saved  # its variables live as long as it does
+        loaded.image_size = height, width
         return loaded
 
-    def predict(self, pictures: Iterable | str | Path | bytes | np.ndarray) -> list[dict] | Iterator[dict]:
+    def predict(
+        self,
+        pictures: Iterable | str | Path | bytes | np.ndarray,
+        threshold: float | None = None,
+        tile: bool = False,
+    ) -> list[dict] | Iterator[dict]:
         """Final answers, a dict a picture, in order.
 
         Args:
             pictures: A path, the bytes of a file, a uint8 RGB array `(height, width, 3)` or a Pillow picture, or
                 a list of such; an iterator of such gives an iterator.
+            threshold: Answers that score less are left out; by default the model's own choice.
+            tile: Answer pictures larger than the model's canvas in windows of its size, and put these together.
 
         Returns:
             For each picture `file` (its path, or its number) and the task's answers; for one that cannot be read
             `file` and `error`.
+
+        Raises:
+            UsageError: `tile`, and the task answers each picture as a whole.
         """
+        if tile and self.tiled is None:
+            raise UsageError(f"tile: a model of the task {self.task!r} answers each picture as a whole")
         if isinstance(pictures, str | Path | bytes | np.ndarray | Image.Image):
             pictures = [pictures]
-        answers = self._stream(pictures)
+        named = ((_name(picture, number), picture) for number, picture in enumerate(pictures))
+        answers = self._in_windows(named, threshold) if tile else self._stream(named, threshold)
         return answers if isinstance(pictures, Iterator) else list(answers)
-
-    def recipe_flags(self) -> dict:
-        """What evaluation must know of an artefact or a lone `.keras` file, as recipe keys: the picture's size."""
-        size = getattr(self.keras_model, "image_size", None)
-        flags = {"model.image_size": list(size) if size else None}
-        return {**flags, "model.crop_fraction": getattr(self.keras_model, "crop_fraction", None)}
 
     def answer(self, encoded: list[bytes]) -> dict[str, np.ndarray]:
         """The answers for a batch of encoded pictures, as arrays, with `readable`."""
         return {name: value.numpy() for name, value in self._answer(tf.constant(encoded)).items()}
 
-    def _stream(self, pictures: Iterable) -> Iterator[dict]:
-        numbered = enumerate(pictures)
-        while chunk := list(itertools.islice(numbered, BATCH)):
-            named = [(_name(picture, number), *_encoded(picture)) for number, picture in chunk]
-            answers = self.answer([data for _, data, _ in named])
-            for row, (name, _, problem) in enumerate(named):
+    def _stream(self, named: Iterator[tuple[str, Any]], threshold: float | None) -> Iterator[dict]:
+        """The answers for pairs of a name and a picture, a batch at a time."""
+        while chunk := [(name, *_encoded(picture)) for name, picture in itertools.islice(named, BATCH)]:
+            answers = self.answer([data for _, data, _ in chunk])
+            for row, (name, _, problem) in enumerate(chunk):
                 if problem or not answers["readable"][row]:
                     yield {"file": name, "error": problem or "not a picture that can be read, or damaged"}
                 else:
-                    yield {"file": name, **self._describe(answers, row)}
+                    yield {"file": name, **self._describe(answers, row, threshold)}
+
+    def _in_windows(self, named: Iterator[tuple[str, Any]], threshold: float | None) -> Iterator[dict]:
+        """As `_stream`; pictures larger than the canvas go through it in parts, the others as they are."""
+
+        def answers_of(parts: Iterable[np.ndarray]) -> Iterator[dict]:
+            for answer in self._stream((("", part) for part in parts), threshold):
+                if "error" in answer:
+                    raise DataError(answer["error"])
+                yield answer
+
+        sized = ((name, picture, self._if_larger(picture)) for name, picture in named)
+        for is_larger, group in itertools.groupby(sized, lambda entry: entry[2] is not None):
+            if not is_larger:
+                yield from self._stream(((name, picture) for name, picture, _ in group), threshold)
+                continue
+            for name, _, image in group:
+                try:
+                    yield {"file": name, **self.tiled(image, self.image_size, answers_of)}
+                except DataError as error:
+                    yield {"file": name, "error": str(error)}
+
+    def _if_larger(self, picture) -> np.ndarray | None:
+        """The picture's pixels, where one of its sides is longer than the canvas's."""
+        try:
+            image = decode_array(picture)
+        except (UsageError, DataError):
+            return None  # what is wrong with it is said where it is answered
+        return image if any(side > least for side, least in zip(image.shape, self.image_size)) else None
 
 
 def read_keras(path: Path) -> keras.Model:

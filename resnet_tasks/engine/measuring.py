@@ -31,7 +31,7 @@ def measure_and_write(task: Task, loaded: Loaded, split: str, folder: Path) -> d
     if loaded.keras_model is None:
         start = time.perf_counter()
         measured = {
-            **task.measure(_artefact_pairs(task, loaded, split)),
+            **task.measure(_artefact_pairs(task, loaded, split), split),
             "split": split,
             "seconds": time.perf_counter() - start,
         }
@@ -66,6 +66,7 @@ def _draw_mistakes(task: Task, loaded: Loaded, split: str, mistakes: list[dict],
         return
     from resnet_tasks.data.decode import decode_array
 
-    for number, (data, prediction) in enumerate(zip(encoded, loaded.predict(encoded))):
+    for number, (mistake, prediction) in enumerate(zip(chosen, loaded.predict(encoded))):
         if "error" not in prediction:
-            task.draw(decode_array(data), prediction).save(folder / f"{number:02d}.png")
+            image = decode_array(encoded[number])
+            task.beside_truth(image, prediction, split, mistake["index"]).save(folder / f"{number:02d}.png")

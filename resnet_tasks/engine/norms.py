@@ -19,14 +19,16 @@ def set_norms(model: keras.Model, *, synchronized: bool, frozen: bool, fused: bo
     Args:
         model: Any Keras model.
         synchronized: Statistics over all replicas; these come from Keras's own operations.
-        frozen: The moving statistics are used, and nothing trains.
+        frozen: Those of the backbone, whose statistics came with its weights, use these, and nothing of them trains; a
+            head's norms begin with the head.  Of a model without a backbone: all.
         fused: By the fused kernel where it can be; the first time a model is traced after this.
     """
+    of_backbone = {id(layer) for layer in getattr(model, "backbone", model)._flatten_layers()}
     for layer in model._flatten_layers():  # the only way that reaches submodels held as attributes
         if not isinstance(layer, keras.layers.BatchNormalization):
             continue
         layer.synchronized = synchronized
-        if frozen:
+        if frozen and id(layer) in of_backbone:
             layer.trainable = False
         layer.__dict__.pop("call", None)
         if fused and not synchronized and _fusible(layer):

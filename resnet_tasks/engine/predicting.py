@@ -17,23 +17,28 @@ MOST_LISTED = 100  # pictures whose answers are returned, and drawn without bein
 
 
 def predict_files(
-    loaded: Loaded, what: list[str], draw_one: Callable, output, threshold: float | None, draw: bool
+    loaded: Loaded,
+    what: list[str],
+    draw_one: Callable,
+    output,
+    threshold: float | None,
+    draw: bool,
+    tile: bool = False,
 ) -> dict:
     """Answers files; see `commands.predict`."""
     files = list(find_pictures(what))
     if output is None:
         if len(files) > MOST_LISTED:
             raise UsageError(f"{len(files)} pictures: more than {MOST_LISTED} need --output DIR for their answers")
-        return {"pictures": [_above(answer, threshold) for answer in loaded.predict(files)]}
+        return {"pictures": list(loaded.predict(files, threshold, tile))}
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     lines = folder / "predictions.jsonl"
-    done = _earlier(folder, lines, fingerprint(loaded))
+    done = _earlier(folder, lines, fingerprint(loaded), tile)
     wanted = [file for file in files if file not in done]
     drawn = len(files) <= MOST_LISTED or draw
     with lines.open("a", encoding="utf-8") as written:
-        for answer in loaded.predict(iter(wanted)):
-            answer = _above(answer, threshold)
+        for answer in loaded.predict(iter(wanted), threshold, tile):
             if drawn and "error" not in answer:
                 draw_one(decode_array(answer["file"]), answer).save(folder / _drawing(answer["file"]))
             written.write(json.dumps(answer, ensure_ascii=False) + "\n")
@@ -78,14 +83,19 @@ def fingerprint(loaded: Loaded) -> str:
     return hashlib.sha256("\n".join([*loaded.labels.names, *parts]).encode()).hexdigest()[:16]
 
 
-def _earlier(folder: Path, lines: Path, model: str) -> dict[str, dict]:
+def _earlier(folder: Path, lines: Path, model: str, tile: bool) -> dict[str, dict]:
     """The answers that are there already, by file; a torn last line is cut."""
     kept = folder / "model.json"
-    if kept.is_file() and (before := json.loads(kept.read_text())["fingerprint"]) != model:
+    before = json.loads(kept.read_text()) if kept.is_file() else {"fingerprint": model, "tile": tile}
+    if before["fingerprint"] != model:
         raise UsageError(
-            f"--output {folder} holds answers of another model ({before}, this one is {model}); name another folder"
+            f"--output {folder} holds answers of another model ({before['fingerprint']}, this one is {model}); "
+            "name another folder"
         )
-    write_aside(kept, json.dumps({"fingerprint": model}) + "\n")
+    if before.get("tile", False) != tile:
+        made = "without" if tile else "with"
+        raise UsageError(f"--output {folder} holds answers made {made} --tile; name another folder")
+    write_aside(kept, json.dumps({"fingerprint": model, "tile": tile}) + "\n")
     done = {}
     if lines.is_file():
         for line in lines.read_text(encoding="utf-8").splitlines():
@@ -96,14 +106,6 @@ def _earlier(folder: Path, lines: Path, model: str) -> dict[str, dict]:
             done[answer["file"]] = answer
         write_aside(lines, "".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in done.values()))
     return done
-
-
-def _above(answer: dict, threshold: float | None) -> dict:
-    """The answer without classes less probable than the threshold."""
-    if threshold is None or "probabilities" not in answer:
-        return answer
-    kept = [place for place, label in enumerate(answer["label_ids"]) if answer["probabilities"][label] >= threshold]
-    return {**answer, **{name: [answer[name][place] for place in kept] for name in ("label_ids", "label_names")}}
 
 
 def _drawing(file: str) -> str:

@@ -27,7 +27,7 @@ class TrainSettings:
         precision: "float32", "bfloat16", "float16" or "float64".
         xla: Compile the forward pass, and with it the backward.
         sync_norms: Batch statistics over all replicas.
-        freeze_norms: Batch norms use their moving statistics and do not train.
+        freeze_norms: The backbone's batch norms use their moving statistics and do not train.
         freeze: The backbone's levels up to this one, or all of it ("backbone"), do not train; `None` for none.
         unfreeze_every: Epochs after which one more frozen level trains, the coarsest first; `None` for never.
         layer_decay: Each level's learning rate over that of the level above it; the head has the schedule's.

@@ -9,6 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -234,7 +235,7 @@ class Trainer:
 
     def _files(self, step: int) -> list[str]:
         """The files of a step's batch: it is a function of the step."""
-        batches = self.batches.stream(step).take(1)
+        batches = replace(self.batches, service=None).stream(step).take(1)
         return [name for _, targets in batches for name in self.batches.ids(targets["index"].numpy())]
 
     def _end_epoch(self) -> None:
@@ -271,7 +272,7 @@ class Trainer:
 
     def _judge(self, measured: dict, epoch: int) -> bool:
         value = measured[self.task.monitor.metric]
-        if self.task.monitor.better(value, self.progress.best):
+        if value is not None and self.task.monitor.better(value, self.progress.best):
             self.progress.best, self.progress.best_epoch, self.progress.patience = value, epoch, 0
             return True
         self.progress.patience += 1
@@ -289,6 +290,8 @@ class Trainer:
             self.checkpoints.restore("best")
         set_norms(self.model, synchronized=False, frozen=self.settings.freeze_norms)
         with averaged(self.step):
+            if self.evaluator and self.task.settles:
+                self.task.settle(self.model, self.evaluator.run())
             part = self.folder.path / ".model.part.keras"
             self.model.save(part)
             part.replace(self.folder.path / "model.keras")
@@ -297,8 +300,11 @@ class Trainer:
 
     def _picture(self) -> None:
         """training_batch.png: the first pictures as the network sees them."""
-        for images, _ in self.batches.stream(self.progress.step).take(1):
-            grid(images.numpy()[:PICTURED], columns=8).save(self.folder.path / "training_batch.png")
+        own = replace(self.batches, service=None)  # a look at a batch starts no job of a service
+        for images, targets in own.stream(self.progress.step).take(1):
+            first = {name: values.numpy()[:PICTURED] for name, values in targets.items()}
+            shown = self.task.as_trained(images.numpy()[:PICTURED], first)
+            grid(shown, columns=8 if len(shown) > 16 else 4).save(self.folder.path / "training_batch.png")
 
     def _announce(self) -> None:
         """The derived truths first."""

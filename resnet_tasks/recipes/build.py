@@ -1,17 +1,13 @@
 """From a recipe to what the engine takes: the data, the task, plain settings.  Below this, nothing reads YAML."""
 
-import importlib
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from resnet_tasks.data.examples import Source
-from resnet_tasks.data.readers import read_classification
 from resnet_tasks.engine.settings import TrainSettings
 from resnet_tasks.errors import UsageError
 from resnet_tasks.recipes.load import changed
 from resnet_tasks.recipes.schema import Recipe
-from resnet_tasks.task import Task
+from resnet_tasks.recipes.tasks import reader
 from resnet_tasks.weights import sources, transfer
 from resnet_tasks.weights.transfer import Transfer
 
@@ -30,7 +26,7 @@ def read(recipe: Recipe) -> Source:
     data = recipe.data
     if data.where is None:
         raise UsageError("data.where: the recipe names no data; pass --data FOLDER, a CSV, tfds:NAME or digits")
-    return read_classification(
+    return reader(recipe.task)(
         data.where,
         data_format=data.format,
         images=data.images,
@@ -127,51 +123,6 @@ def with_weights(recipe: Recipe) -> tuple[Recipe, Transfer | None, list[str]]:
     return changed(recipe, decided), found, reasons
 
 
-def task_of(recipe: Recipe, source: Source, weights: Transfer | None = None) -> Task:
-    """The recipe's task on a source; a new run's with the weights that it starts from."""
-    from resnet_tasks.classification.task import Augmentation, Classification, ClassificationSettings
-
-    model, augment, train, data = recipe.model, recipe.augment, recipe.train, recipe.data
-    size = (model.image_size, model.image_size) if isinstance(model.image_size, int) else model.image_size
-    crop, rand = augment.random_resized_crop, augment.rand_augment
-    augmentation = Augmentation(
-        flip=augment.flip,
-        pad_crop=augment.pad_crop,
-        pad_mode=augment.pad_mode,
-        random_resized_crop=(crop.scale, crop.ratio) if crop else None,
-        rand_augment=(rand.layers, rand.magnitude) if rand else None,
-        color_jitter=augment.color_jitter,
-        random_erasing=augment.random_erasing,
-        mixup=augment.mixup,
-        cutmix=augment.cutmix,
-    )
-    if ":" in model.backbone and model.norm == "group":
-        raise UsageError(
-            f"model.norm: group is for names of the catalogue; {model.backbone} decides on its norms itself"
-        )
-    settings = ClassificationSettings(
-        backbone=_backbone(model.backbone),
-        norm="group" if model.norm == "group" else "batch",
-        standardise=model.standardise,
-        image_size=size,
-        crop_fraction=model.crop_fraction,
-        dropout=model.dropout,
-        label_smoothing=train.label_smoothing,
-        batch_size=train.batch_size,
-        evaluation_batch_size=recipe.evaluate.batch_size or train.batch_size,
-        augmentation=augmentation,
-        close_after=max(0, train.epochs - augment.close_epochs) if augment.close_epochs else None,
-        balance=data.balance,
-        cache=data.cache,
-        service=data.service,
-        cache_folder=Path(data.data_dir) / "cache" if data.data_dir and data.cache == "disk" else None,
-        seed=train.seed,
-    )
-    task = Classification(source, settings)
-    task.transfer = weights
-    return task
-
-
 def train_settings(recipe: Recipe, replicas: int) -> TrainSettings:
     """The engine's settings of a resolved recipe."""
     train = recipe.train
@@ -184,26 +135,3 @@ def train_settings(recipe: Recipe, replicas: int) -> TrainSettings:
         freeze_norms=train.bn == "freeze",
         evaluate_every=recipe.evaluate.every,
     )
-
-
-def _backbone(name: str) -> str | Callable:
-    """A name of the catalogue, or the function behind `package.module:function`."""
-    module, colon, function = name.partition(":")
-    if not colon:
-        return name
-    try:
-        build = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"model.backbone: {name!r} cannot be imported: {error}") from error
-
-    def checked(**arguments):
-        from resnet_tasks.model import Pyramid
-
-        made = build(**arguments)
-        if not isinstance(made, Pyramid):
-            raise UsageError(
-                f"model.backbone: {name} must return a resnet_tasks.model.Pyramid, and returned {type(made).__name__}"
-            )
-        return made
-
-    return checked

@@ -238,13 +238,13 @@ BAD = {"file": "b.png", "error": "not a picture"}
 
 def test_predict_says_each_picture_and_fails_only_if_all_did(verbs, capsys):
     verbs.answers("predict", {"pictures": [GOOD, BAD]})
-    code, out, err = run(capsys, "classify", "predict", "m", "a.png", "b.png", "--threshold", "0.5")
+    code, out, err = run(capsys, "classify", "predict", "m", "a.png", "b.png", "--threshold", "0.5", "--tile")
     assert code == 0
     assert "a.png: dog 75.0%, cat 25.0%\n" in out
     assert "b.png: error: not a picture\n" in err
     assert verbs.calls[0] == (
         ("m", ["a.png", "b.png"]),
-        {"task": "classify", "output": None, "threshold": 0.5, "draw": False},
+        {"task": "classify", "output": None, "threshold": 0.5, "draw": False, "tile": True},
     )
     code, out, _ = run(capsys, "classify", "predict", "m", "a.png", "b.png", "--json")
     assert code == 0

@@ -11,6 +11,7 @@ from tiny_backbone import backbone
 from resnet_tasks.errors import UsageError
 from resnet_tasks.recipes import build
 from resnet_tasks.recipes.load import load_recipe
+from resnet_tasks.recipes.tasks import task_of
 
 DIGITS = "quickstart/classify_digits"
 
@@ -99,7 +100,7 @@ def test_every_key_of_the_network_and_its_augmentation_reaches_the_task(source):
         train__epochs=10, train__label_smoothing=0.1, train__batch_size=32, train__seed=9,
         evaluate__batch_size=50, data__balance="repeat", data__cache="disk", data__data_dir="somewhere",
     )  # fmt: skip
-    task = build.task_of(chosen, source)
+    task = task_of(chosen, source)
     settings = dataclasses.asdict(task.settings)
     assert settings.pop("augmentation") == {
         "flip": "alternate", "pad_crop": 3, "pad_mode": "reflect", "random_resized_crop": ((0.5, 0.9), (0.8, 1.25)),
@@ -112,18 +113,18 @@ def test_every_key_of_the_network_and_its_augmentation_reaches_the_task(source):
         "standardise": ((1.0, 2.0, 3.0), (4.0, 5.0, 6.0)),
     }  # fmt: skip
     assert task.source is source
-    assert build.task_of(recipe(data__service="grpc://a:1", data__cache="off"), source).settings.service == "grpc://a:1"
+    assert task_of(recipe(data__service="grpc://a:1", data__cache="off"), source).settings.service == "grpc://a:1"
 
 
 def test_a_plain_recipe_augments_nothing_and_closes_never(source):
-    settings = build.task_of(recipe(augment__pad_crop=0), source).settings
+    settings = task_of(recipe(augment__pad_crop=0), source).settings
     plain = {field.name: field.default for field in dataclasses.fields(settings.augmentation)}
     assert dataclasses.asdict(settings.augmentation) == plain
     assert settings.close_after is None
     assert settings.image_size == (24, 24)
     assert settings.evaluation_batch_size == settings.batch_size == 64
-    assert build.task_of(recipe(model__norm="sync_batch"), source).settings.norm == "batch"
-    assert build.task_of(recipe(augment__close_epochs=99), source).settings.close_after == 0
+    assert task_of(recipe(model__norm="sync_batch"), source).settings.norm == "batch"
+    assert task_of(recipe(augment__close_epochs=99), source).settings.close_after == 0
 
 
 def test_every_key_of_training_reaches_the_engine():
@@ -159,7 +160,7 @@ def test_reading_needs_data_and_follows_the_recipe(source, tmp_path):
 
 
 def test_a_backbone_of_the_users_own(source):
-    task = build.task_of(recipe(model__backbone="tiny_backbone:backbone", model__image_size=8), source)
+    task = task_of(recipe(model__backbone="tiny_backbone:backbone", model__image_size=8), source)
     model = task.build()
     assert model.backbone.name == "tiny"
     assert model.count_params() == backbone((8, 8, 3)).count_params() + 33 * 10
@@ -173,4 +174,4 @@ def test_a_backbone_of_the_users_own(source):
 def test_a_backbone_that_is_none_is_refused(name, said, source, monkeypatch):
     monkeypatch.setitem(sys.modules, "own_backbones", types.SimpleNamespace(a_list=lambda input_shape: [input_shape]))
     with pytest.raises(UsageError, match=f"model.backbone: .*{said}"):
-        build.task_of(recipe(model__backbone=name), source).build()
+        task_of(recipe(model__backbone=name), source).build()

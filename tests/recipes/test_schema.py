@@ -5,8 +5,10 @@ import json
 import pytest
 from pydantic import ValidationError
 
+from resnet_tasks.recipes.classify import ClassifyRecipe
 from resnet_tasks.recipes.problems import is_section, keys
-from resnet_tasks.recipes.schema import FOLDER_RECIPES, RECIPES, ClassifyRecipe, Train
+from resnet_tasks.recipes.schema import FOLDER_RECIPES, RECIPES
+from resnet_tasks.recipes.sections import Train
 
 
 def validated(**sections):

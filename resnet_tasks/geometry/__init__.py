@@ -1,0 +1,1 @@
+"""Pure functions of boxes, in `keras.ops`: no state, no settings, nothing of the rest of this package."""
