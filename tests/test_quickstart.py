@@ -1,4 +1,4 @@
-"""The quickstart recipe through the real command, as a user runs it, with fewer epochs."""
+"""The quickstart recipes through the real command, as a user runs them, with fewer epochs."""
 
 import csv
 import json
@@ -87,5 +87,62 @@ def test_the_demo_in_full_reaches_what_it_promises(tmp_path):
     assert done.returncode == 0, done.stderr
     said = dict(line.split(None, 1) for line in done.stdout.splitlines() if len(line.split(None, 1)) == 2)
     assert float(said["accuracy"].rstrip("%")) >= 97
+    assert (tmp_path / said["report"]).is_file()
+    assert (tmp_path / said["SavedModel"] / "saved_model.pb").is_file()
+
+
+@pytest.fixture(scope="module")
+def detected(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
+    where = tmp_path_factory.mktemp("quickstart")
+    command = ["detect", "train", "quickstart/detect_digits", "--epochs", "1", "--batch-size", "16", "--run", "run"]
+    done = subprocess.run(
+        [sys.executable, "-m", "resnet_tasks.cli.main", *command], cwd=where, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return where / "run", done
+
+
+OF_DETECTION = [
+    *(name for name in FILES if not name.endswith("best")),
+    *(f"evaluation/test/{name}" for name in ("confusion.csv", "predictions.json", "plots/precision_recall.svg")),
+    *("evaluation/test/mistakes/00.png", "training_batch.png"),
+]
+
+
+def test_detect_digits_begins_to_find_the_digits(detected):
+    run, done = detected
+    assert [name for name in OF_DETECTION if not (run / name).is_file()] == []
+    metrics = json.loads((run / "evaluation" / "test" / "metrics.json").read_text())
+    assert metrics["images"] == 120
+    assert 0 <= metrics["AP"] <= metrics["AP50"] <= 1
+    assert metrics["AR100"] > 0.2, "one epoch finds where digits are, not yet which"
+    predictions = json.loads((run / "evaluation" / "test" / "predictions.json").read_text())
+    assert {row["category_id"] for row in predictions} <= set(range(10))
+    report = (run / "report.html").read_text(encoding="utf-8")
+    assert f'value="{metrics["AP"]}"' in report
+    assert "precision recall" in report
+    assert "Traceback" not in done.stderr
+
+
+def test_the_threshold_of_the_validation_is_in_the_model(detected):
+    import keras
+
+    import resnet_tasks
+
+    run, _ = detected
+    model = resnet_tasks.load(run).keras_model
+    assert isinstance(model, keras.Model)
+    assert 0 < model.threshold < 1
+    assert model.threshold != 0.5
+
+
+@pytest.mark.slow
+def test_the_demo_of_detection_in_full_reaches_what_it_promises(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "resnet_tasks.cli.main", "demo", "detect"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    said = dict(line.split(None, 1) for line in done.stdout.splitlines() if len(line.split(None, 1)) == 2)
+    assert float(said["accuracy"].rstrip("%")) >= 90
     assert (tmp_path / said["report"]).is_file()
     assert (tmp_path / said["SavedModel"] / "saved_model.pb").is_file()

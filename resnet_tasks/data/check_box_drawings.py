@@ -1,6 +1,5 @@
 """Pictures with their boxes, for the page of a check."""
 
-import re
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 
@@ -8,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from resnet_tasks.data import decode
+from resnet_tasks.data.check_box_rows import corners_of, kind_of
 from resnet_tasks.data.check_pictures import Picture
 from resnet_tasks.data.drawing import WRONG, class_colors, draw_boxes, sized_to_draw
 from resnet_tasks.data.examples import Problem, Source
@@ -15,8 +15,6 @@ from resnet_tasks.data.examples import Problem, Source
 _DRAWN, _WITH_DROPPED = 16, 5  # pictures; of these, pictures with rows that were left out
 _LEAST, _MOST = 400, 640  # pixels of the longer side
 _CUT_CAPTION = 3  # rows named under a picture
-# How `readers.box_rows` writes the corners of a row; what is not finite does not match.
-_CORNERS = re.compile(", ".join(rf"{side} (-?[\d.]+(?:e[+-]?\d+)?)" for side in ("left", "top", "right", "bottom")))
 
 
 def drawn(source: Source, pictures: Sequence[Picture]) -> tuple[tuple[str, Image.Image], ...]:
@@ -70,10 +68,9 @@ def _drawn(source: Source, picture: Picture, dropped: Sequence[Problem]) -> tupl
     of_box = [colors[labels[row]] for row in held]
     dashed = [bool(crowd[row]) for row in held]
     for problem in dropped:
-        corners = corners_of(problem)
-        if corners is not None:
+        if (corners := corners_of(problem)) is not None:
             boxes.append(corners)
-            names.append("left out")
+            names.append(kind_of(problem) or "left out")
             of_box.append(WRONG)
             dashed.append(True)
     image, scale = sized_to_draw(decode.decode_array(split.read(picture.index)), _LEAST, _MOST)
@@ -81,12 +78,3 @@ def _drawn(source: Source, picture: Picture, dropped: Sequence[Problem]) -> tupl
     for problem in dropped[:_CUT_CAPTION]:
         caption += f"; left out: {problem.what}"
     return caption, draw_boxes(image, np.array(boxes).reshape(-1, 4) * scale, names, of_box, dashed=dashed)
-
-
-def corners_of(problem: Problem) -> np.ndarray | None:
-    """Reads the corners of a row that was left out from its message, put in order; `None` where they are not finite."""
-    found = _CORNERS.search(problem.what)
-    if found is None:
-        return None
-    x0, y0, x1, y1 = map(float, found.groups())
-    return np.array([min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)])

@@ -1,32 +1,19 @@
 """The check of pictures with boxes."""
 
-import re
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from resnet_tasks.data import check_box_drawings, check_box_sizes, check_pictures
+from resnet_tasks.data.check_box_rows import row_findings
 from resnet_tasks.data.check_box_sizes import Boxes, called
 from resnet_tasks.data.check_counts import class_findings
 from resnet_tasks.data.check_report import Finding, Report, worst_first
-from resnet_tasks.data.examples import Problem, Source, Split
+from resnet_tasks.data.examples import Source, Split
 
-_MOST_DROPPED = 0.05  # of the rows; training stops above it
 _SAME = 0.95  # intersection over union of two boxes of one class that are one
 _WHOLE = 0.95  # of the picture's area
 _MOST_ANSWERS = 100  # boxes that evaluation takes from a picture
-# The words that a reader begins its reasons with, and what they mean.
-_KINDS = {
-    "turned": "right lies left of left, or bottom above top (a negative width or height)",
-    "empty": "a side is shorter than one pixel",
-    "outside": "no part lies in the picture",
-    "not finite": "a number is NaN or infinite",
-    "unknown class": "the source defines no such class",
-    "no box": "a row does not hold the four numbers of one",
-    "no such picture": "the source lists no such picture",
-}
-_KIND = re.compile(rf"(?:^|: )({'|'.join(_KINDS)})\b")
 
 
 def check_detection(where: str | Mapping[str, str], *, image_size: tuple[int, int] = (512, 512), **reading) -> Report:
@@ -51,8 +38,7 @@ def report_of(source: Source, canvas_hw: tuple[int, int]) -> Report:
     counts = {name: _count(split, len(names)) for name, split in source.splits.items()}
     findings = list(check_pictures.notes(source))
     findings += check_pictures.unreadable(source, broken)
-    findings += _bad_rows(source)
-    findings += _disagreeing(source)
+    findings += row_findings(source)
     findings += _crowds(source)
     findings += class_findings(
         counts, names, "box", "look at the average precision of each class, and collect more of the rare ones"
@@ -76,12 +62,6 @@ def report_of(source: Source, canvas_hw: tuple[int, int]) -> Report:
     )
 
 
-def kind_of(problem: Problem) -> str | None:
-    """Returns the kind of a dropped row, one of the words in `_KINDS`."""
-    found = _KIND.search(problem.what)
-    return found and found.group(1)
-
-
 def _said(split: Split, index: int) -> tuple[tuple, str]:
     labels = split.annotations["labels"][index]
     rows = np.column_stack([labels, split.annotations["crowd"][index], split.annotations["boxes"][index]])
@@ -102,42 +82,6 @@ def _kinds_of_pictures(split: Split) -> dict[str, int]:
         "pictures": len(split),
         "without a box": int((~is_box.any(axis=1)).sum()),
     }
-
-
-def _bad_rows(source: Source) -> Iterator[Finding]:
-    """Names the rows that were left out, kind by kind, and those that were cut."""
-    if source.rows is None:
-        return
-    total, dropped, clipped = source.rows.total, source.rows.dropped, source.rows.clipped
-    level = "error" if len(dropped) > _MOST_DROPPED * total else "warning"
-    if level == "error":
-        yield Finding(
-            "error",
-            f"{len(dropped)} of {total} boxes cannot be used ({len(dropped) / total:.1%}); "
-            f"training stops above {_MOST_DROPPED:.0%}",
-        )
-    kinds: dict[str | None, list[Problem]] = defaultdict(list)
-    for problem in dropped:
-        kinds[kind_of(problem)].append(problem)
-    for kind, problems in kinds.items():
-        what = f"{kind}: {_KINDS[kind]}" if kind else "left out for other reasons"
-        yield Finding(level, f"{what}: {len(problems)} of {total} boxes", _named(problems))
-    if clipped:
-        yield Finding(
-            "note",
-            f"boxes that reach over the picture's border, and are cut there: {len(clipped)} of {total}",
-            _named(clipped),
-        )
-
-
-def _disagreeing(source: Source) -> Iterator[Finding]:
-    if source.disagree:
-        yield Finding(
-            "warning",
-            f"pictures of another size than their annotation says: {len(source.disagree)}; their boxes are taken as "
-            "they are written, in pixels of the upright picture: look whether they fit",
-            _named(source.disagree),
-        )
 
 
 def _crowds(source: Source) -> Iterator[Finding]:
@@ -199,7 +143,3 @@ def _crowded(source: Source) -> Iterator[Finding]:
             f"pictures with more than {_MOST_ANSWERS} boxes, the most that a model answers with: {len(files)}",
             tuple(files),
         )
-
-
-def _named(problems: Sequence[Problem]) -> tuple[str, ...]:
-    return tuple(f"{problem.file}: {problem.what}" for problem in problems)

@@ -4,10 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from resnet_tasks.data.check_report import Finding, listed
+from resnet_tasks.data.check_report import Finding
 
 _IMBALANCE = 10  # the largest class over the smallest from which an overall figure says little
 _FEW = 10  # of a class in train
+_IN_A_SENTENCE = 10  # names of classes
 
 
 def class_findings(
@@ -25,17 +26,11 @@ def class_findings(
     nowhere = np.sum(list(counts.values()), axis=0) == 0
     if nowhere.any():
         unused = [names[label] for label in np.flatnonzero(nowhere).tolist()]
-        yield Finding(
-            "warning",
-            f"no {thing} in any split of {len(unused)} of the classes that the source names, of which "
-            f"nothing can be learnt: {listed(unused)}",
-            tuple(unused) if len(unused) > 10 else (),
-        )
+        yield _of_classes("warning", f"nothing can be learnt, for want of a {thing} in any split,", unused)
     for split, count in counts.items():
         missing = [names[label] for label in np.flatnonzero((count == 0) & ~nowhere).tolist()]
         if missing:
-            level = "error" if split == "train" else "warning"
-            yield Finding(level, f"no {thing} in {split} of {len(missing)} of the classes: {listed(missing)}")
+            yield _of_classes("error" if split == "train" else "warning", f"no {thing} in {split}", missing)
     for split, lack in (("train", "nothing can be trained"), ("val", "no state can be chosen as the best")):
         if split not in counts:
             yield Finding("note", f"there is no split {split!r}: {lack}")
@@ -44,7 +39,7 @@ def class_findings(
     train = counts["train"]
     few = [f"{names[label]} ({train[label]})" for label in np.flatnonzero((train > 0) & (train < _FEW)).tolist()]
     if few:
-        yield Finding("warning", f"fewer than {_FEW} {things} in train of {len(few)} of the classes: {listed(few)}")
+        yield _of_classes("warning", f"fewer than {_FEW} {things} in train", few)
     present = train[train > 0]
     if len(present) and present.max() > _IMBALANCE * present.min():
         large, small = int(train.argmax()), int(np.where(train > 0, train, train.max()).argmin())
@@ -53,3 +48,11 @@ def class_findings(
             f"the classes of train are out of balance: {names[large]} has {train[large]} {things}, "
             f"{names[small]} {train[small]}; {advice}",
         )
+
+
+def _of_classes(level: str, what: str, classes: list[str]) -> Finding:
+    """Names the classes in the sentence where they are few, else behind it."""
+    what = f"{what} of {len(classes)} of the classes"
+    if len(classes) > _IN_A_SENTENCE:
+        return Finding(level, what, tuple(classes))
+    return Finding(level, f"{what}: {', '.join(classes)}")

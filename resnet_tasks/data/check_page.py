@@ -40,9 +40,11 @@ td.bars { text-align: left; min-width: 14rem }
 figure { display: inline-block; margin: .5em; vertical-align: top }
 figcaption { font-size: 12px; max-width: 16em; overflow-wrap: anywhere; color: var(--quiet) }
 img { image-rendering: pixelated }
-.drawn { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 21rem), 1fr)); gap: .8rem }
-.drawn figure { margin: 0; background: #fff; border: 1px solid var(--line); border-radius: .5rem; padding: .4rem }
-.drawn img { display: block; width: 100%; height: auto; image-rendering: auto; border-radius: .25rem }
+.drawn { columns: 2 24rem; column-gap: .8rem }
+.drawn figure { margin: 0 0 .8rem; width: 100%; break-inside: avoid; background: #fff; border: 1px solid var(--line);
+  border-radius: .5rem; padding: .4rem }
+.drawn img { display: block; max-width: 100%; max-height: 34rem; width: auto; height: auto; margin: 0 auto;
+  image-rendering: auto; border-radius: .25rem }
 .drawn figcaption { max-width: none; padding: .3rem .2rem 0 }
 """
 

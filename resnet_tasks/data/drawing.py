@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 Colour = tuple[int, int, int]
+Place = tuple[int, int, int, int]  # xyxy, pixels
 
 # Told apart at a glance, also on photographs; red is kept for what is wrong.
 _FIRST: tuple[Colour, ...] = (
@@ -111,7 +112,7 @@ def draw_boxes(
     seen = [int(place) for place in order if _is_seen(boxes[place], picture.size)]
     for place in seen:
         _outline(pen, _framed(boxes[place], picture.size, width), colours[place], width, dashed[place])
-    taken: list[tuple[int, int, int, int]] = []
+    taken: list[Place] = []
     for place in seen:
         if texts[place]:
             taken.append(_label(pen, boxes[place], texts[place], colours[place], font, width, picture.size, taken))
@@ -122,7 +123,7 @@ def _is_seen(box: np.ndarray, size_wh: tuple[int, int]) -> bool:
     return bool(box[0] < size_wh[0] and box[1] < size_wh[1] and box[2] > 0 and box[3] > 0)
 
 
-def _framed(box: np.ndarray, size_wh: tuple[int, int], width: int) -> tuple[int, int, int, int]:
+def _framed(box: np.ndarray, size_wh: tuple[int, int], width: int) -> Place:
     """The first and last pixels of the line around a box: half of it outside, so that small things stay visible."""
     out = width // 2
     x0, y0 = (max(int(np.floor(value)) - out, 0) for value in box[:2])
@@ -130,7 +131,7 @@ def _framed(box: np.ndarray, size_wh: tuple[int, int], width: int) -> tuple[int,
     return x0, y0, max(x1, x0), max(y1, y0)
 
 
-def _outline(pen: ImageDraw.ImageDraw, frame: tuple[int, int, int, int], colour: Colour, width: int, dashed: bool):
+def _outline(pen: ImageDraw.ImageDraw, frame: Place, colour: Colour, width: int, dashed: bool):
     x0, y0, x1, y1 = frame
     pen.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=_HALO, width=1)
     if not dashed:
@@ -147,7 +148,7 @@ def _outline(pen: ImageDraw.ImageDraw, frame: tuple[int, int, int, int], colour:
         pen.rectangle((max(x1 - width + 1, x0), y, x1, end), fill=(*colour, 255))
 
 
-def _label(pen, box, text, colour, font, width, size_wh, taken) -> tuple[int, int, int, int]:
+def _label(pen, box, text, colour, font, width, size_wh, taken) -> Place:
     """Writes a label at the corner of its box and returns the place that it takes."""
     pad = max(2, width)
     while len(text) > 1 and font.getlength(text) + 2 * pad > size_wh[0]:
@@ -155,23 +156,22 @@ def _label(pen, box, text, colour, font, width, size_wh, taken) -> tuple[int, in
     ascent, descent = font.getmetrics()
     wide, high = int(np.ceil(font.getlength(text))) + 2 * pad, ascent + descent + 2
     x0, y0, x1, y1 = _framed(box, size_wh, width)
-    left, right = (min(max(x, 0), max(size_wh[0] - wide, 0)) for x in (x0, x1 + 1 - wide))
-    places = [(left, y0 - high), (left, y0), (left, y1 + 1), (right, y0 - high), (right, y1 + 1), (left, y1 + 1 - high)]
-    x, y = min(places, key=lambda corner: _hidden((*corner, corner[0] + wide, corner[1] + high), taken, size_wh))
-    y = min(max(y, 0), max(size_wh[1] - high, 0))
+    x0, x1 = (min(max(x, 0), max(size_wh[0] - wide, 0)) for x in (x0, x1 + 1 - wide))
+    above, below, bottom = y0 - high, y1 + 1, y1 + 1 - high
+    corners = [(x0, above), (x0, y0), (x0, below), (x1, above), (x1, below), (x0, bottom)]
+    corners = [(x, min(max(y, 0), max(size_wh[1] - high, 0))) for x, y in corners]
+    x, y = min(corners, key=lambda corner: _hidden((*corner, corner[0] + wide, corner[1] + high), taken))
     pen.rounded_rectangle((x, y, x + wide - 1, y + high - 1), radius=pad, fill=(*colour, _STRIP))
     pen.text((x + pad, y + 1), text, (*text_color(colour), 255), font)
     return x, y, x + wide, y + high
 
 
-def _hidden(place: tuple[int, int, int, int], taken, size_wh: tuple[int, int]) -> float:
-    """Pixels of other labels that a label at `place` would hide; those outside the picture weigh most."""
+def _hidden(place: Place, taken: Sequence[Place]) -> int:
+    """Pixels of other labels that a label at `place` would hide."""
     x0, y0, x1, y1 = place
-    outside = max(-y0, 0) + max(y1 - size_wh[1], 0)
-    over = sum(
+    return sum(
         max(min(x1, other[2]) - max(x0, other[0]), 0) * max(min(y1, other[3]) - max(y0, other[1]), 0) for other in taken
     )
-    return outside * (x1 - x0) * 10 + over
 
 
 def text_color(background: Colour) -> Colour:

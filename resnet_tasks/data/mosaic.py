@@ -51,15 +51,12 @@ def get_mosaic(
     larger, at a random place what is smaller. Pictures of weight 0 take no partners.
 
     Args:
-        size_hw: Of the canvas.
         max_boxes: Rows of boxes that come out of all four.
         fetch: From an index, an int64 scalar of 0 to `count` - 1, to a partner's `image`, `boxes`, `labels` and
             `weight`; it must not fail: weight 0 marks what could not be read, whose quadrant stays `FILL`. Only the
             pictures of a mosaic are fetched.
         count: Pictures to draw from; the picture itself may be drawn too.
-        probability: Of a mosaic.
         otherwise: An operation of `data/placing.py` for the same canvas and `max_boxes`.
-        scale: See above.
         min_visible: The least share of a box's area that is seen in its quadrant.
 
     Raises:
@@ -67,32 +64,10 @@ def get_mosaic(
     """
     check_range(scale)
 
-    def laid(example: Example, quadrant: Quadrant, draws: tf.Tensor) -> Part:
-        image, boxes, labels = picture_and_boxes(example)
-        start, room = (tf.cast(place, tf.float32) for place in quadrant)
-        shape = height_and_width(image)
-        factor = letterbox_scale(shape, size_hw) * log_uniform(draws[0], scale)
-        offset = draws[1:] * (room - factor * shape)
-        boxes, visible = lay_boxes(boxes, labels, room, shape, factor, offset, min_visible)
-        return lay(image, quadrant[1], factor, offset), boxes + tf.tile(start[::-1], [2]), labels, visible
-
-    def laid_if_read(example: Example, quadrant: Quadrant, draws: tf.Tensor) -> Part:
-        image, boxes, labels, visible = laid(example, quadrant, draws)
-        is_read = example["weight"] > 0
-        return tf.where(is_read, image, FILL), boxes, labels, tf.where(is_read, visible, 0.0)
-
     def mosaic_of(example: Example, key: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        # In Philox too, as `uniform`; of numbers below a billion all are alike likely to seven digits.
         indices = tf.random.stateless_uniform([3], salted(key, 1), 0, count, tf.int64, alg="philox")
-        centre, *draws = tf.split(uniform(salted(key, 2), [14]), [2, 3, 3, 3, 3])
-        places = quadrants(centre, size_hw)
-        parts = [laid(example, places[0], draws[0])]
-        for index, place, draw in zip(tf.unstack(indices), places[1:], draws[1:], strict=True):
-            parts.append(laid_if_read(fetch(index), place, draw))
-        images, *rest = zip(*parts, strict=True)
-        upper, lower = tf.concat(images[:2], 1), tf.concat(images[2:], 1)
-        canvas = tf.ensure_shape(tf.concat([upper, lower], 0), (*size_hw, 3))
-        boxes, labels, visible = (tf.concat(rows, 0) for rows in rest)
+        pictures = [example, *(fetch(index) for index in tf.unstack(indices))]
+        canvas, boxes, labels, visible = _together(pictures, salted(key, 2), size_hw, scale, min_visible)
         return canvas, *keep_largest(boxes, labels, visible, max_boxes)
 
     def alone(example: Example, key: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -107,6 +82,34 @@ def get_mosaic(
         return replaced(example, *tf.cond(wanted, lambda: mosaic_of(example, own), lambda: alone(example, key)))
 
     return mosaic
+
+
+def _together(
+    pictures: list[Example], key: tf.Tensor, size_hw: tuple[int, int], scale: tuple[float, float], min_visible: float
+) -> Part:
+    """Four pictures on one canvas, row by row, with all their boxes."""
+    centre, *draws = tf.split(uniform(key, [14]), [2, 3, 3, 3, 3])
+    parts = []
+    for picture, quadrant, draw in zip(pictures, quadrants(centre, size_hw), draws, strict=True):
+        largest = letterbox_scale(height_and_width(picture["image"]), size_hw)
+        parts.append(_laid(picture, quadrant, largest * log_uniform(draw[0], scale), draw[1:], min_visible))
+    images, *rows = zip(*parts, strict=True)
+    canvas = tf.concat([tf.concat(images[:2], 1), tf.concat(images[2:], 1)], 0)
+    return tf.ensure_shape(canvas, (*size_hw, 3)), *(tf.concat(row, 0) for row in rows)
+
+
+def _laid(example: Example, quadrant: Quadrant, scale: tf.Tensor, place: tf.Tensor, min_visible: float) -> Part:
+    """The picture in its quadrant, its boxes on the canvas; `place` 0..1 is its share of the room, along y and x."""
+    image, boxes, labels = picture_and_boxes(example)
+    shape = height_and_width(image)
+    start, room = (tf.cast(corner, tf.float32) for corner in quadrant)
+    offset = place * (room - scale * shape)
+    canvas = lay(image, quadrant[1], scale, offset)
+    boxes, visible = lay_boxes(boxes, labels, room, shape, scale, offset, min_visible)
+    if "weight" in example:
+        is_read = example["weight"] > 0
+        canvas, visible = tf.where(is_read, canvas, FILL), tf.where(is_read, visible, 0.0)
+    return canvas, boxes + tf.tile(start[::-1], [2]), labels, visible
 
 
 def quadrants(draws: tf.Tensor, size_hw: tuple[int, int]) -> list[Quadrant]:

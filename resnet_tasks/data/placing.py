@@ -41,9 +41,9 @@ def letterbox(image: tf.Tensor, size_hw: tuple[int, int]) -> tuple[tf.Tensor, tf
     return tf.ensure_shape(canvas, (*size_hw, 3)), scale
 
 
-def letterbox_scale(shape_hw: tf.Tensor, size_hw: tuple[int, int]) -> tf.Tensor:
-    """The largest scale at which `shape_hw`, float32, fits into `size_hw`."""
-    return tf.reduce_min(tf.constant(size_hw, tf.float32) / shape_hw)
+def letterbox_scale(shape: tf.Tensor, size: tf.Tensor | tuple[int, int]) -> tf.Tensor:
+    """The largest scale at which `shape` fits into `size`; height and width, float32 where they are tensors."""
+    return tf.reduce_min(tf.cast(size, tf.float32) / shape)
 
 
 def get_letterbox(size_hw: tuple[int, int], max_boxes: int) -> Operation:
@@ -83,35 +83,29 @@ def get_placement(
         raise ValueError(f"most_expand is a factor of at least 1; got {most_expand}.")
 
     def placement(example: Example, key: tf.Tensor) -> Example:
-        image, boxes, labels = picture_and_boxes(example)
         key = salted(key, Salt.PLACING)
-        choices, place, inner_place = tf.split(uniform(salted(key, 0), [8]), [4, 2, 2])
-        crop_draw, expand_draw, ratio_draw, scale_draw = tf.unstack(choices)
+        image, boxes, labels = picture_and_boxes(example)
         if crop > 0:
-            window = crop_window(salted(key, 1), image, boxes, labels)
-            whole = tf.concat([[0, 0], tf.shape(image)[:2]], 0)
-            window = tf.where(crop_draw < crop, window, whole)
-            image = tf.slice(image, tf.concat([window[:2], [0]], 0), tf.concat([window[2:], [3]], 0))
-            image = tf.ensure_shape(image, (None, None, 3))
-            boxes -= tf.cast(tf.gather(window, [1, 0, 1, 0]), tf.float32)
+            image, boxes = _cropped(salted(key, 0), image, boxes, labels, crop)
         size, shape = tf.constant(size_hw, tf.float32), height_and_width(image)
-        larger = shape
-        if expand > 0:
-            larger *= tf.where(expand_draw < expand, 1.0 + (most_expand - 1.0) * ratio_draw, 1.0)
-        factor = letterbox_scale(larger, size_hw)
-        # Products of products would be reordered in graphs, and differ from eager mode's in their last bit.
-        offset = tf.zeros([2])
-        if scale != (1.0, 1.0):
-            factor *= log_uniform(scale_draw, scale)
-            offset += place * (size - factor * larger)
-        if expand > 0:
-            offset += inner_place * (factor * larger - factor * shape)
+        factor, offset = _scale_and_offset(salted(key, 1), shape, size, scale, expand, most_expand)
         canvas = lay(image, tf.cast(size, tf.int32), factor, offset)
         boxes, visible = lay_boxes(boxes, labels, size, shape, factor, offset, min_visible)
         boxes, labels = keep_largest(boxes, labels, visible, max_boxes)
         return replaced(example, tf.ensure_shape(canvas, (*size_hw, 3)), boxes, labels)
 
     return placement
+
+
+def _cropped(
+    key: tf.Tensor, image: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor, probability: float
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The part in a `crop_window`, or with 1 - `probability` the whole picture, and the boxes seen from its corner."""
+    window = crop_window(salted(key, 0), image, boxes, labels)
+    whole = tf.concat([[0, 0], tf.shape(image)[:2]], 0)
+    window = tf.where(uniform(salted(key, 1)) < probability, window, whole)
+    part = tf.slice(image, tf.concat([window[:2], [0]], 0), tf.concat([window[2:], [3]], 0))
+    return tf.ensure_shape(part, (None, None, 3)), boxes - tf.cast(tf.gather(window, [1, 0, 1, 0]), tf.float32)
 
 
 def crop_window(key: tf.Tensor, image: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
@@ -135,6 +129,29 @@ def crop_window(key: tf.Tensor, image: tf.Tensor, boxes: tf.Tensor, labels: tf.T
     windows = tf.concat([start, size], 1)
     window = tf.where(tf.reduce_any(holds), windows[tf.argmax(tf.cast(holds, tf.int32))], tf.pad(shape, [[2, 0]]))
     return tf.cast(window, tf.int32)
+
+
+def _scale_and_offset(
+    key: tf.Tensor,
+    shape: tf.Tensor,
+    size: tf.Tensor,
+    scale: tuple[float, float],
+    expand: float,
+    most_expand: float,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Where a picture of `shape` comes to lie on a canvas of `size`; the parameters are `get_placement`'s."""
+    choices, place, inner_place = tf.split(uniform(key, [7]), [3, 2, 2])
+    larger, offset = shape, tf.zeros([2])
+    if expand > 0:
+        larger *= tf.where(choices[0] < expand, 1.0 + (most_expand - 1.0) * choices[1], 1.0)
+    factor = letterbox_scale(larger, size)
+    # Products of products would be reordered in graphs, and differ from eager mode's in their last bit.
+    if scale != (1.0, 1.0):
+        factor *= log_uniform(choices[2], scale)
+        offset += place * (size - factor * larger)
+    if expand > 0:
+        offset += inner_place * (factor * larger - factor * shape)
+    return factor, offset
 
 
 def lay(image: tf.Tensor, size: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:

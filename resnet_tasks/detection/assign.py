@@ -33,7 +33,8 @@ def match(candidates, boxes, labels, *, foreground: float, background: float, ev
         labels: The truth's.
         foreground: A candidate whose best overlap reaches this is positive.
         background: One whose best overlap is below this is negative; between the two it is left out.
-        every_box: A box that no candidate reaches the foreground for gets those that overlap it most, if any does.
+        every_box: The candidates that overlap a box most are positive too, however little that is; as all others, they
+            learn the box that they overlap most, which may be another one.
     """
     real = labels >= 0
     overlaps = ops.where(real[:, None, :], iou(candidates, boxes), -1.0)  # (batch, n, m)

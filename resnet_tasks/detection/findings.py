@@ -4,17 +4,18 @@ import csv
 import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from resnet_tasks.data.examples import LabelMap, Split
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+OF_A_CLASS = ("AP", "AP50", "AR100", "precision", "recall", "f1", "boxes")
 FEW = 6  # up to so many classes have a colour and a name each
 COLORS = ("#1769aa", "#d9730d", "#2e7d32", "#8e3b9e", "#6b7683", "#b5332e")
 GRAY = "#9aa5b1"
-LOOKS = {  # those of the report that shows the plots
+LOOKS: dict[Any, Any] = {  # those of the report that shows the plots
     "font.size": 9,
     "font.family": "sans-serif",
     "axes.spines.top": False,
@@ -48,9 +49,8 @@ def write(measured: Mapping, folder: Path, split: Split, labels: LabelMap) -> No
         split: The split that was measured.
         labels: The model's.
     """
-    columns = ("AP", "AP50", "AR100", "precision", "recall", "f1", "boxes")
-    by_class = ([name, *(row[column] for column in columns)] for name, row in measured["per_class"].items())
-    _write_csv(folder / "per_class.csv", ("class", *columns), by_class)
+    by_class = ([name, *(row[measure] for measure in OF_A_CLASS)] for name, row in measured["per_class"].items())
+    _write_csv(folder / "per_class.csv", ("class", *OF_A_CLASS), by_class)
     names = (*labels.names, "background")
     counts = ([name, *row] for name, row in zip(names, measured["confusion"]))
     _write_csv(folder / "confusion.csv", ("truth", *names), counts)

@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import keras
 from keras import layers
 
+SMALL = keras.initializers.RandomNormal(stddev=0.01)  # as the authors of RetinaNet and Faster R-CNN begin
 PRIOR = 0.01  # the share of places that show a thing, as the first predictions have it: Lin et al. 2017, section 4.1
 ACTIVATIONS = {"relu": layers.ReLU, "silu": lambda name: layers.Activation("silu", name=name)}
 
@@ -37,7 +39,9 @@ def tower(pyramid: Mapping, depth: int, channels: int, *, norm: str | None, acti
     return current
 
 
-def predictions(tower: Mapping, kernel: int, channels: int, *, name: str, prior: float | None = None) -> dict:
+def predictions(
+    tower: Mapping, kernel: int, channels: int, *, name: str, prior: float | None = None, first: Any = SMALL
+) -> dict:
     """The last convolution, float32 whatever the policy.
 
     Args:
@@ -46,6 +50,7 @@ def predictions(tower: Mapping, kernel: int, channels: int, *, name: str, prior:
         channels: Numbers at each place.
         name: Of the layer; the outputs are called `{name}_P3`.
         prior: The probability that the sigmoid of its first outputs comes to; `None` for outputs around 0.
+        first: The kernel's initialiser.
 
     Returns:
         `{"P3": (batch, height, width, channels), ...}`.
@@ -54,7 +59,7 @@ def predictions(tower: Mapping, kernel: int, channels: int, *, name: str, prior:
         channels,
         kernel,
         padding="same",
-        kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
+        kernel_initializer=first,
         bias_initializer=keras.initializers.Constant(0.0 if prior is None else -math.log((1 - prior) / prior)),
         dtype=keras.config.floatx(),
         name=name,

@@ -91,7 +91,9 @@ def overlaps(found: Found, truth: Truth) -> Overlaps:
     return Overlaps(*(np.concatenate(part) for part in zip(*parts)))
 
 
-def match(found: Found, truth: Truth, pairs: Overlaps, *, by_class: bool, least: float = 0.0) -> tuple:
+def match(
+    found: Found, truth: Truth, pairs: Overlaps, *, by_class: bool, least: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Lets each found box, best score first, take the free true box that it overlaps most, the last of equal ones.
 
     As every box chooses after the better ones, what boxes below a threshold do does not change those above it.

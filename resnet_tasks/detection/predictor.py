@@ -98,8 +98,8 @@ def differences(expected: dict, got: dict, sides: np.ndarray) -> dict[str, float
     """How far two answers for the same pictures are apart; boxes in parts of the picture's longer side.
 
     A box is compared with the nearest one of its class in the other answer, since two of nearly equal scores may
-    change places.  One that only rounding keeps above the floor, or among the best, may have no partner; it is left
-    out if its score is within 1e-4 of the last that was kept.
+    change places.  One that only rounding keeps above the floor, or among the best, may have no partner: it is left out
+    if its score is within 1e-4 of the last, and the other answer has fewer boxes or this one has no room for more.
 
     Args:
         expected: Answers, as arrays.
@@ -112,15 +112,17 @@ def differences(expected: dict, got: dict, sides: np.ndarray) -> dict[str, float
             boxes, scores, ids = (np.asarray(one[name][row]) for name in ("boxes", "scores", "label_ids"))
             theirs = [np.asarray(other[name][row]) for name in ("boxes", "scores", "label_ids")]
             last = scores[ids >= 0].min(initial=1.0)
+            is_cut = (ids >= 0).all() or (ids >= 0).sum() > (theirs[2] >= 0).sum()
             for box, score, label in zip(boxes[ids >= 0], scores[ids >= 0], ids[ids >= 0]):
                 alike = theirs[2] == label
                 apart = np.abs(theirs[0][alike] - box).max(axis=1, initial=0.0) / side
                 gaps = np.abs(theirs[1][alike] - score)
-                if not alike.any() or np.min(np.maximum(apart, gaps)) > 1e-4 >= score - last:
-                    if score - last <= 1e-4:
-                        continue
+                worse = np.maximum(apart, gaps)
+                if worse.min(initial=1.0) > 1e-4 and is_cut and score - last <= 1e-4:
+                    continue
+                if not alike.any():
                     return {"boxes": 1.0, "scores": 1.0}
-                nearest = np.argmin(np.maximum(apart, gaps))
+                nearest = np.argmin(worse)
                 found["boxes"] = max(found["boxes"], float(apart[nearest]))
                 found["scores"] = max(found["scores"], float(gaps[nearest]))
     rest = {name: value for name, value in expected.items() if name == "readable"}

@@ -90,7 +90,7 @@ class Detection(Task):
 
     name = "detect"
     monitor = Monitor("AP", "max")
-    details = ("confusion", "curves", "mistakes", "predictions")
+    details = metrics.DETAILS
     settles = True
 
     def __init__(self, source: Source, settings: DetectionSettings):

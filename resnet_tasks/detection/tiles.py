@@ -27,7 +27,7 @@ class Found:
     """What was found in views of one picture: in its windows, and in the whole.
 
     Attributes:
-        boxes: float64 `(n, 4)` xyxy in pixels of the picture.
+        boxes: float64 `(n, 4)` xyxy in pixels of the picture, each inside its view.
         scores: `(n,)`.
         labels: Integers `(n,)`.
         views: Integers `(n,)`: the row of `places` that each was found in.
@@ -111,8 +111,6 @@ def merge(found: Found) -> Found:
 
     `views` of a joined box is that of its best part.
     """
-    shown = found.places[found.views]
-    found = replace(found, boxes=_clipped(found.boxes, shown))
     cut = found.at_seam(found.boxes, found.views)
     rows = np.flatnonzero(_best_views(found, cut))
     joined, seen_in = _joined(found.taken(rows), cut[rows])

@@ -21,12 +21,13 @@ def suppress(boxes, threshold: float, valid):
         valid: bool `(batch, n)`: False for padding, which is neither kept nor drops anything.
 
     Returns:
-        bool `(batch, n)`.  Without gradient.
+        bool `(batch, n)`.
     """
-    boxes, valid = ops.stop_gradient(boxes), ops.cast(valid, "bool")
+    valid = ops.cast(valid, "bool")
     order = ops.arange(ops.shape(boxes)[1])
     before = order[None, :] < order[:, None]
-    # Row i holds 1 where box i would be dropped by the box of that column.  Float: a product of matrices is fast.
+    # Row i holds 1 where box i would be dropped by the box of that column.  Float: a product of matrices is fast.  The
+    # comparison ends the gradient, which the loop could not pass on.
     dropped_by = ops.cast(ops.logical_and(iou(boxes, boxes) > threshold, before), "float32")
 
     def round_of(keep, _):
@@ -40,7 +41,7 @@ def suppress(boxes, threshold: float, valid):
 def offset_by_class(boxes, label_ids):
     """Shifts boxes so that those of different classes cannot meet: suppression within each class then is one call.
 
-    Shifted coordinates are large, and float32 rounds them: by up to 1/256 pixel below 65,536, which is some fifty
+    Shifted coordinates are large, and float32 has them in steps: of 1/256 pixel up to 65,536, which is some fifty
     classes on a canvas of 1,333 pixels.
 
     Args:

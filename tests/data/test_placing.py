@@ -71,21 +71,23 @@ def test_a_box_is_where_its_pixels_are(name, parameters):
     given = rectangles(97, 143, [[31, 18, 102, 80]])
     errors, clipped = [], 0
     for out in drawn(get_placement((112, 90), 3, **parameters), given, 1 if name == "letterbox" else 300):
-        white = out["image"][..., 0] > 127
         if out["labels"][0] < 0:
             continue
-        found = extent(white)
-        errors.append(found - out["boxes"][0])
-        assert np.abs(errors[-1]).max() <= 0.51, "half a pixel, and the hair at the picture's edge"
         np.testing.assert_array_equal(out["labels"], [0, -1, -1])
         np.testing.assert_array_equal(out["boxes"][1:], 0)
-        clipped += found[0] == 0 or found[1] == 0
+        box, found = out["boxes"][0], extent(out["image"][..., 0] > 127)
+        # Between an edge and a border nearer than this the kernel sees both.
+        at_border = (box == 0) | (box == [90, 112, 90, 112])
+        sure = at_border | (np.abs(extent(out["image"][..., 0] != FILL) - box) > 2.5)
+        assert np.abs(found - box)[sure].max(initial=0) <= 0.51, "half a pixel, and the hair at the picture's border"
+        clipped += at_border.any()
+        errors += list((found - box)[sure & ~at_border])
     if name == "letterbox":
         return
-    assert len(errors) > 250
-    assert clipped > 0 or name == "expand"
+    assert len(errors) > 500
+    assert clipped > 50 or name == "expand"
     # Of edges anywhere between pixels the errors are uniform in -1/2..1/2; half a pixel of offset would show.
-    assert np.abs(np.mean(errors, 0)).max() < 5 * (1 / 12 / len(errors)) ** 0.5
+    assert abs(np.mean(errors)) < 5 * (1 / 12 / len(errors)) ** 0.5
 
 
 def test_letterbox_by_hand():
@@ -193,17 +195,17 @@ def test_clipping_and_the_visible_share_by_hand():
 
 
 def test_what_a_crop_leaves_of_a_box_counts():
-    """The halves of a picture with one box all over it: at 0.55 the box stays in the larger windows alone."""
+    """One box all over the picture stays in the windows larger than 0.5504 of it (none has just that) alone."""
     given = example(np.zeros((60, 60, 3), np.uint8), [[0, 0, 60, 60]])
     for window, labels in mapped(lambda index: cropped(given, index), 200):
         share = np.prod(window[2:]) / 3600
-        assert (labels[0] == 0) == (share >= 0.55)
+        assert (labels[0] == 0) == (share >= 0.5504)
 
 
 def cropped(given: dict, index):
     key = picture_key(1, 0, index)
-    window = placing.crop_window(salted(salted(key, Salt.PLACING), 1), *given.values())
-    return window, get_placement((60, 60), 1, crop=1.0, min_visible=0.55)(given, key)["labels"]
+    window = placing.crop_window(salted(salted(salted(key, Salt.PLACING), 0), 0), *given.values())
+    return window, get_placement((60, 60), 1, crop=1.0, min_visible=0.5504)(given, key)["labels"]
 
 
 def test_of_too_many_boxes_the_largest_stay_in_their_order():

@@ -416,6 +416,8 @@ def test_broken_xml_and_missing_pictures_are_problems(tmp_path):
     assert said["lost.jpg"].startswith(f"missing: not found; tried {tmp_path / 'JPEGImages' / 'lost'}, ")
     with pytest.raises(DataError, match="5 of 8 pictures cannot be read"):
         read_detection(tmp_path)
+    with pytest.raises(UsageError, match="is no folder; a folder of Pascal VOC's XML"):
+        read_detection(tmp_path / "Annotations" / "a.xml", data_format="voc")
     with pytest.raises(DataError, match=r"no \.xml file found"):
         voc.read(tmp_path / "JPEGImages")
 

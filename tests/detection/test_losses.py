@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from keras import ops
 from other_process import computed
-from tiny_detectors import gradient
+from tiny_detectors import compiled, gradient
 
 from resnet_tasks.detection.losses import cross_entropy, distribution_focal, focal, smooth_l1
 
@@ -44,8 +44,8 @@ def test_cross_entropy_by_hand_and_by_its_definition(drawn):
     shares = np.random.default_rng(1).uniform(0, 1, 200).astype(np.float32)
     p = chances(logits)
     expected = -(shares * np.log(p) + (1 - shares) * np.log(1 - p))
-    np.testing.assert_allclose(number(cross_entropy(logits, shares)), expected, rtol=1e-4, atol=1e-6)
-    by_hand = number(cross_entropy(np.float32([0, 0, math.log(3), 1e4, 1e4]), np.float32([0, 0.3, 1, 1, 0])))
+    np.testing.assert_allclose(number(compiled(cross_entropy)(logits, shares)), expected, rtol=1e-4, atol=1e-6)
+    by_hand = number(compiled(cross_entropy)(np.float32([0, 0, math.log(3), 1e4, 1e4]), np.float32([0, 0.3, 1, 1, 0])))
     np.testing.assert_allclose(by_hand, [math.log(2), math.log(2), math.log(4 / 3), 0, 1e4], rtol=1e-5)
 
 
@@ -65,7 +65,7 @@ def test_focal_by_hand():
     expected = [
         0.25 / 4 * math.log(2), 0.75 / 4 * math.log(2), 0.25 / 16 * math.log(4 / 3), 0.75 * 9 / 16 * math.log(4)
     ]  # fmt: skip
-    np.testing.assert_allclose(number(focal(logits, shares)), expected, rtol=1e-5)
+    np.testing.assert_allclose(number(compiled(focal)(logits, shares)), expected, rtol=1e-5)
 
 
 @pytest.mark.any_backend
@@ -75,7 +75,7 @@ def test_focal_and_its_slope_are_the_papers(drawn, alpha, gamma):
     p = chances(logits)
     thing = -alpha * (1 - p) ** gamma * np.log(p)
     nothing = -(1 - alpha) * p**gamma * np.log(1 - p)
-    found = number(focal(logits, shares, alpha, gamma))
+    found = number(compiled(focal)(logits, shares, alpha, gamma))
     np.testing.assert_allclose(found, np.where(shares == 1, thing, nothing), rtol=2e-4, atol=1e-8)
     # Appendix B: dFL/dx = y (1 - p_t)^gamma (gamma p_t log p_t + p_t - 1), y = 1 or -1, here with its alpha.
     sign, t = 2 * shares - 1, np.where(shares == 1, p, 1 - p)
@@ -100,7 +100,7 @@ def test_smooth_l1_by_hand():
     differences = np.float32([0, 0.05, -0.05, 1 / 9, -1, 30])
     # Below 1/9: 0.05^2 / 2 x 9; above: less half of 1/9; where they meet, 1/18 by both.
     expected = [0, 0.01125, 0.01125, 1 / 18, 1 - 1 / 18, 30 - 1 / 18]
-    np.testing.assert_allclose(number(smooth_l1(differences, 1 / 9)), expected, rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(number(compiled(smooth_l1)(differences, 1 / 9)), expected, rtol=1e-5, atol=1e-9)
     slope = gradient(lambda values: ops.sum(smooth_l1(values, 1 / 9)), np.float32([0, 0.05, -0.05, -1, 30, 1e30]))
     np.testing.assert_allclose(slope, [0, 0.45, -0.45, -1, 1, 1], rtol=1e-5)
 
@@ -109,7 +109,7 @@ def test_smooth_l1_by_hand():
 def test_distribution_focal_by_hand():
     p = np.float32([0.1, 0.2, 0.3, 0.4])
     values = np.float32([1, 1.25, 0, -7, 2.5, 3, 50])
-    found = number(distribution_focal(np.tile(np.log(p), (7, 1)) + 5, values))
+    found = number(compiled(distribution_focal)(np.tile(np.log(p), (7, 1)) + 5, values))
     expected = [
         -math.log(0.2),  # on a bin
         -0.75 * math.log(0.2) - 0.25 * math.log(0.3),  # a quarter of the way to the next

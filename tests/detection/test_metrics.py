@@ -177,6 +177,7 @@ def test_two_boxes_by_hand():
     assert (got["images"], got["unreadable"], got["mistakes"]) == (1, 0, [])
     expected = {"AP": 0.1, "AP50": 1.0, "AR100": 0.1, "precision": 1.0, "recall": 1.0, "f1": 1.0, "boxes": 1}
     assert got["per_class"]["dog"] == pytest.approx(expected, abs=1e-12)
+    assert got["curves"]["dog"]["precision"] == pytest.approx([1.0] * 101)
 
 
 def test_half_of_the_boxes_by_hand():
@@ -207,6 +208,8 @@ def test_in_a_crowd_a_box_of_its_class_is_neither_right_nor_wrong():
     assert in_crowd["per_class"]["cat"]["boxes"] == 1
     other_class = measured(split, answers_of([(DOG, inside, 0.9), one]))
     assert other_class["confusion"] == [[1, 0, 0], [0, 0, 0], [0, 1, 0]]
+    both = measured(split_of([(CAT, SQUARE), (CAT, (0, 0, 90, 90), CROWD)]), answers_of([one]))
+    assert (both["AP"], both["confusion"][CAT][CAT]) == (pytest.approx(1.0), 1)  # a thing before a crowd
     alone = measured(split_of([crowd]), answers_of([(CAT, inside, 0.9)]))
     assert (alone["AP"], alone["AR100"], alone["per_class"]["cat"]["boxes"]) == (None, None, 0)
 
@@ -333,19 +336,19 @@ def test_the_score_that_a_threshold_came_from_meets_it_again(score):
 
 def test_confusion_by_hand():
     near, beside, alone = (1, 0, 11, 10), (100, 0, 110, 10), (300, 0, 310, 10)
-    split = split_of([(CAT, SQUARE), (DOG, beside)], [(DOG, SQUARE)], [])
+    split = split_of([], [(DOG, SQUARE)], [(CAT, SQUARE), (DOG, beside)])
     found = (
+        [(CAT, alone, 0.75), (DOG, alone, 0.6)],
+        [],
         # The second of a thing is a false one, of whatever class; the best of any class has it.
         [(DOG, SQUARE, 0.9), (CAT, near, 0.8), (DOG, beside, 0.7)],
-        [],
-        [(CAT, alone, 0.75), (DOG, alone, 0.6)],
     )
     got = measured(split, answers_of(*found))
     assert got["threshold"] == float(np.float32(0.7))  # cat, dog of four found, three true: 4/7; at 0.8 2/5
     assert got["confusion"] == [[0, 1, 0], [0, 1, 1], [2, 0, 0]]  # what is below the threshold counts nowhere
     rows = [(row["index"], row["truth"], row["answer"]) for row in got["mistakes"]]
-    # Costs: picture 0 1.9 and 0.8, picture 1 1, picture 2 0.75; the second of picture 0 comes last.
-    assert rows == [(0, CAT, DOG), (1, DOG, None), (2, None, CAT), (0, None, CAT)]
+    # Costs: picture 0 0.75, picture 1 1, picture 2 1.9 and 0.8; the lesser one of picture 2 comes last.
+    assert rows == [(2, CAT, DOG), (1, DOG, None), (0, None, CAT), (2, None, CAT)]
     assert [row["score"] for row in got["mistakes"]] == [pytest.approx(0.9), None, 0.75, pytest.approx(0.8)]
     assert [row["box"] for row in got["mistakes"]] == [list(SQUARE), list(SQUARE), list(alone), list(near)]
 

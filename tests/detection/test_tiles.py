@@ -85,6 +85,20 @@ def test_of_a_thing_cut_by_a_seam_the_box_of_the_window_that_shows_it_whole_stay
     assert merged(cut, whole) == [((50, 20, 95, 50), 0.6, CAT)]
 
 
+def test_what_begins_in_the_seam_is_the_windows_that_shows_it_whole():
+    # 81 is a pixel from the right window's border, 83 is not: 17 x 30 of 19 x 30 covered, and whole.
+    cut, whole = (LEFT, (81, 20, 100, 50), 0.9, CAT), (RIGHT, (83, 20, 115, 50), 0.6, CAT)
+    assert merged(cut, whole) == [((83, 20, 115, 50), 0.6, CAT)]
+
+
+def test_a_sliver_is_left_out_where_a_window_shows_its_place_clear_though_cut_elsewhere():
+    # Windows begin at 0, 80 and 160; the thing is 90..240.  The first window's guess, 86..100, lies 6 pixels inside the
+    # second one, whose box, cut at 180, covers 10 / 14 of it; that and the third's are joined.
+    parts = [(86, 30, 100, 60), (90, 30, 180, 60), (160, 30, 240, 60)]
+    rows = [(view, box, 0.9 - view / 10, CAT) for view, box in enumerate(parts)]
+    assert merged(*rows, size_hw=(100, 260)) == [((90, 30, 240, 60), 0.8, CAT)]
+
+
 def test_a_cut_box_whose_thing_no_other_view_shows_stays():
     assert merged((LEFT, (85, 20, 100, 50), 0.9, CAT)) == [((85, 20, 100, 50), 0.9, CAT)]
     # Another thing beside it covers 5 x 30 of its 15 x 30, a third.
@@ -146,21 +160,31 @@ def test_of_a_thing_larger_than_a_window_the_whole_pictures_box_stays():
 
 
 def test_a_border_of_the_picture_cuts_nothing():
-    # Flush with the picture's own left and upper border: nothing is more whole than that, and both stay apart.
-    rows = (LEFT, (0, 0, 30, 30), 0.9, CAT), (WHOLE, (0, 0, 80, 90), 0.8, CAT)
-    assert merged(*rows) == [((0, 0, 30, 30), 0.9, CAT), ((0, 0, 80, 90), 0.8, CAT)]
-    # At the inner border, on the other side of the window, it would have been left out.
-    rows = (LEFT, (70, 0, 100, 30), 0.9, CAT), (WHOLE, (60, 0, 140, 90), 0.8, CAT)
-    assert merged(*rows) == [((60, 0, 140, 90), 0.8, CAT)]
+    # Flush with the picture's own borders; 25 x 25 of 30 x 30 are covered, but nothing is more whole than these.
+    corner, large = (0, 0, 30, 30), (5, 5, 80, 90)
+    assert merged((LEFT, corner, 0.9, CAT), (WHOLE, large, 0.8, CAT)) == [(corner, 0.9, CAT), (large, 0.8, CAT)]
+    corner, large = (150, 70, 180, 100), (90, 5, 175, 95)
+    assert merged((RIGHT, corner, 0.9, CAT), (WHOLE, large, 0.8, CAT)) == [(corner, 0.9, CAT), (large, 0.8, CAT)]
+    # At the inner border of its window, such a one is left out.
+    rows = (LEFT, (70, 0, 100, 30), 0.9, CAT), (WHOLE, (60, 5, 140, 90), 0.8, CAT)
+    assert merged(*rows) == [((60, 5, 140, 90), 0.8, CAT)]
+
+
+def test_how_near_a_seam_a_box_is_cut():
+    half, joined = (LEFT, (40, 20, 100, 60), 0.6, CAT), [((40, 20, 164, 60), 0.8, CAT)]
+    # A twentieth of 80 is 4: the right window's box ends 4 pixels before the seam at 80.  Alike by 16 / 20.
+    assert merged(half, (RIGHT, (84, 20, 164, 60), 0.8, CAT)) == joined
+    # 10 pixels are too many: whole, and another thing.
+    assert len(merged(half, (RIGHT, (90, 20, 164, 60), 0.8, CAT))) == 2
 
 
 def test_a_thing_exactly_as_wide_as_what_two_windows_share_does_not_vanish():
     # Cut in both, at 100 and at 80, and clear in neither: joined to itself.
     rows = (LEFT, (80, 20, 100, 40), 0.9, CAT), (RIGHT, (80, 20, 100, 40), 0.8, CAT)
     assert merged(*rows) == [((80, 20, 100, 40), 0.9, CAT)]
-    # Near enough to a seam to count as cut, clear of the other's: each explains the other, one stays.
-    rows = (LEFT, (83, 20, 98, 40), 0.9, CAT), (RIGHT, (82, 20, 97, 40), 0.8, CAT)
-    assert len(merged(*rows)) == 1
+    # Near enough to a seam to count as cut, clear of the other's: each explains the other, and the larger stays.
+    rows = (LEFT, (82.5, 20, 98, 40), 0.7, CAT), (RIGHT, (82, 20, 97, 40), 0.9, CAT)
+    assert merged(*rows) == [((82.5, 20, 98, 40), 0.7, CAT)]
 
 
 def test_four_quarters_of_a_thing_at_a_corner_of_four_windows_are_joined():

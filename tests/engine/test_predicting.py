@@ -36,10 +36,10 @@ def answered(monkeypatch) -> list[str]:
 
     asked, real = [], Loaded.predict
 
-    def predict(self, pictures):
+    def predict(self, pictures, *settings):
         pictures = list(pictures)
         asked.extend(pictures)
-        return real(self, iter(pictures))
+        return real(self, iter(pictures), *settings)
 
     monkeypatch.setattr(Loaded, "predict", predict)
     return asked

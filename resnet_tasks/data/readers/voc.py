@@ -47,10 +47,12 @@ def read(where: Path | str, *, images: str | None = None, split_seed: int = 0, g
         group: A regular expression on the pictures' names, for such a split.
 
     Raises:
-        UsageError: `images` is no folder.
+        UsageError: `where` or `images` is no folder.
         DataError: No XML file.
     """
     where = Path(where)
+    if not where.is_dir():
+        raise UsageError(f"{where} is no folder; a folder of Pascal VOC's XML files was expected")
     if images and not Path(images).is_dir():
         raise UsageError(f"--images {images} does not exist, or is no folder")
     root = where.parent if where.name.lower() == voc_layout.ANNOTATIONS else where

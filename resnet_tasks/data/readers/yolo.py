@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,35 +60,36 @@ def read(where: Path | str, *, images: str | None = None, split_seed: int = 0, g
     with ThreadPoolExecutor(_THREADS) as threads:
         texts = list(threads.map(_text, (each.label for each in layout.listed)))
     parsed = [_parsed(text, layout.keypoints) for text in texts]
-    categories = _categories(layout, parsed)
+    pictures, lost = _pictures(layout, parsed)
+    return boxes.assemble(
+        where,
+        "yolo",
+        pictures,
+        _categories(layout, parsed),
+        split_seed=split_seed,
+        group=group,
+        notes=(*layout.notes, *_notes(layout, parsed)),
+        lost=lost,
+    )
+
+
+def _pictures(layout: Layout, parsed: Sequence[Mapping[int, _Box | str]]) -> tuple[list[boxes.Picture], list[Problem]]:
+    """Returns the pictures with their boxes in pixels, and the lines that are no box."""
     paths = [each.path for each in layout.listed if each.path]
     size_of = dict(zip(paths, sizes.upright_sizes(paths), strict=True))
     pictures, lost = [], []
     for each, lines in zip(layout.listed, parsed, strict=True):
         size = size_of.get(each.path or "")
         size_hw = size if isinstance(size, tuple) else _ANY_SIZE_HW
-        called = f"of {_label(each, layout)}"
-        rows = tuple(
-            boxes.Row(_pixels(line.fractions, size_hw), line.number, f"line {number} {called}")
-            for number, line in lines.items()
-            if isinstance(line, _Box)
-        )
-        lost += [
-            Problem(each.name, f"line {number} {called}: no box, {line}")
-            for number, line in lines.items()
-            if isinstance(line, str)
-        ]
-        pictures.append(boxes.Picture(each.name, each.path, rows, each.split, tried=each.tried))
-    return boxes.assemble(
-        where,
-        "yolo",
-        pictures,
-        categories,
-        split_seed=split_seed,
-        group=group,
-        notes=(*layout.notes, *_notes(layout, parsed)),
-        lost=lost,
-    )
+        rows = []
+        for number, line in lines.items():
+            called = f"line {number} of {_label(each, layout)}"
+            if isinstance(line, str):
+                lost.append(Problem(each.name, f"{called}: no box, {line}"))
+            else:
+                rows.append(boxes.Row(_pixels(line.fractions, size_hw), line.number, called))
+        pictures.append(boxes.Picture(each.name, each.path, tuple(rows), each.split, tried=each.tried))
+    return pictures, lost
 
 
 def _text(label: str | None) -> str:
