@@ -13,7 +13,8 @@ def demo(task: str = "classify") -> dict:
     """Trains, evaluates, exports, reloads and predicts on the embedded data; under `runs/demo/`.
 
     Returns:
-        `accuracy` (of `FIGURES`), `report`, `saved_model`, `run`, `seconds`, and `answers` of the reloaded artefact on three pictures.
+        `accuracy` (see `FIGURES`), `report`, `saved_model`, `run`, `seconds`, and `answers` of the reloaded artefact on
+        three pictures.
     """
     from resnet_tasks.engine.run_folder import next_free
     from resnet_tasks.opening import known, open_model, task_on

@@ -134,6 +134,7 @@ class Task(abc.ABC):
 
     def settle(self, model: TaskModel, measured: dict) -> None:
         """Takes what was measured on the validation split (a threshold) into the final model, before it is saved."""
+        return
 
     @abc.abstractmethod
     def findings(self, measured: dict, folder: Path) -> None:
@@ -143,7 +144,7 @@ class Task(abc.ABC):
     def draw(self, image, prediction: dict):
         """A Pillow picture of the prediction on the image `(height, width, 3)` uint8."""
 
-    def as_trained(self, images: np.ndarray, targets: dict) -> Sequence[np.ndarray]:
+    def as_trained(self, images: np.ndarray, targets: dict) -> Sequence[np.ndarray] | np.ndarray:
         """Pictures of a training batch `(batch, height, width, 3)` with what is to be learnt, all of one size."""
         return images
 

@@ -3,7 +3,7 @@
 Truth is `boxes` `(batch, m, 4)` xyxy in pixels of the canvas and `labels` `(batch, m)`, -1 where padding.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from keras import ops
 
@@ -19,9 +19,9 @@ class Match(NamedTuple):
         negative: `(batch, n)` bool: it learns that there is nothing.  Neither: it is left out.
     """
 
-    index: object
-    positive: object
-    negative: object
+    index: Any
+    positive: Any
+    negative: Any
 
 
 def match(candidates, boxes, labels, *, foreground: float, background: float, every_box: bool) -> Match:
@@ -57,8 +57,8 @@ class Alignment(NamedTuple):
         share: `(batch, n)` in 0..1: the score that it learns for the class of its box; 0 for background.
     """
 
-    index: object
-    share: object
+    index: Any
+    share: Any
 
 
 def align(scores, predicted, points, reach, boxes, labels, *, most=10, score_power=0.5, overlap_power=6.0) -> Alignment:

@@ -1,7 +1,7 @@
 """What the three detectors have in common: their settings, their truth, and the candidates they answer with."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from keras import ops
 
@@ -17,8 +17,8 @@ class Candidates(NamedTuple):
         scores: `(batch, n, classes)` in 0..1.
     """
 
-    boxes: object
-    scores: object
+    boxes: Any
+    scores: Any
 
 
 class Detector(TaskModel):
@@ -77,6 +77,11 @@ class Detector(TaskModel):
     def candidates(self, outputs: Mapping) -> Candidates:
         """All boxes and scores that this model's outputs mean."""
         raise TypeError(f"{type(self).__name__} must define candidates; Detector is abstract")
+
+
+def called(name: str, levels: Mapping) -> dict:
+    """`{"P3": tensor, ...}` as the outputs `name_P3`, ...; `of_level` is the way back."""
+    return {f"{name}_{key}": value for key, value in levels.items()}
 
 
 def of_level(outputs: Mapping, name: str) -> dict:

@@ -14,6 +14,7 @@ from resnet_tasks.detection.coding import decode, encode
 from resnet_tasks.detection.detector import (
     Candidates,
     Detector,
+    called,
     flattened,
     levels_of,
     of_level,
@@ -27,6 +28,7 @@ from resnet_tasks.geometry.boxes import clip
 from resnet_tasks.geometry.roi_align import roi_align
 from resnet_tasks.geometry.suppression import suppress
 from resnet_tasks.model import Pyramid
+from resnet_tasks.necks.convolution import Norm
 from resnet_tasks.necks.fpn import fpn
 
 RATIOS = (0.5, 1.0, 2.0)
@@ -75,7 +77,7 @@ class FasterRCNN(Detector):
         width: int = 1024,
         min_level: int = 2,
         anchor_size: float = 8.0,
-        norm: str | None = None,
+        norm: Norm | None = None,
         before: int = 1000,
         proposals: int = 1000,
         drawn: int = 256,
@@ -86,18 +88,11 @@ class FasterRCNN(Detector):
         most: int = 100,
         name: str = "faster_rcnn",
     ):
-        pyramid = fpn(levels_of(backbone, min_level), channels, coarser="pool", max_level=6, norm=norm)
-        first = tower(pyramid, 1, channels, norm=None, activation="relu", name="proposal_tower")
-        objectness = predictions(first, 1, len(RATIOS), name="objectness")
-        offsets = predictions(first, 1, 4 * len(RATIOS), name="offsets")
-        outputs = {key: value for key, value in pyramid.items() if key != "P6"}
-        outputs |= {f"objectness_{key}": value for key, value in objectness.items()}
-        outputs |= {f"offsets_{key}": value for key, value in offsets.items()}
         counts = {"before": before, "proposals": proposals, "drawn": drawn, "regions": regions}
         self.anchor_size, self.counts = anchor_size, counts
         super().__init__(
             backbone.input,
-            outputs,
+            _first_stage(backbone, min_level, channels, norm),
             backbone=backbone,
             class_names=class_names,
             source_ids=source_ids,
@@ -246,3 +241,13 @@ class FasterRCNN(Detector):
         """Height and width in pixels."""
         key, (height, width) = next(iter(shapes_of(of_level(outputs, "offsets")).items()))
         return height * 2 ** int(key[1:]), width * 2 ** int(key[1:])
+
+
+def _first_stage(backbone: Pyramid, min_level: int, channels: int, norm: Norm | None) -> dict:
+    """The outputs: the features that the second stage reads, and what is proposed at each place."""
+    pyramid = fpn(levels_of(backbone, min_level), channels, coarser="pool", max_level=6, norm=norm)
+    first = tower(pyramid, 1, channels, norm=None, activation="relu", name="proposal_tower")
+    outputs = {key: value for key, value in pyramid.items() if key != "P6"}
+    for name, numbers in (("objectness", 1), ("offsets", 4)):
+        outputs |= called(name, predictions(first, 1, numbers * len(RATIOS), name=name))
+    return outputs

@@ -83,7 +83,7 @@ class DetectionPredictor(Predictor):
 def describe(class_names: list[str], answers: dict, row: int, threshold: float | None = None) -> dict:
     """One row as JSON can hold it: the boxes that reach the model's own threshold, or the one given, best first."""
     scores, ids = answers["scores"][row], answers["label_ids"][row]
-    shown = range(int(answers["count"][row]))
+    shown = list(range(int(answers["count"][row])))
     if threshold is not None:
         shown = [place for place in range(len(scores)) if ids[place] >= 0 and scores[place] >= threshold]
     return {

@@ -11,6 +11,7 @@ from resnet_tasks.detection.coding import decode, encode
 from resnet_tasks.detection.detector import (
     Candidates,
     Detector,
+    called,
     flattened,
     levels_of,
     of_level,
@@ -22,6 +23,7 @@ from resnet_tasks.detection.heads import PRIOR, predictions, tower
 from resnet_tasks.geometry.anchors import anchors
 from resnet_tasks.geometry.overlap import paired_giou
 from resnet_tasks.model import Pyramid
+from resnet_tasks.necks.convolution import Norm
 from resnet_tasks.necks.fpn import fpn
 
 RATIOS = (0.5, 1.0, 2.0)
@@ -62,7 +64,7 @@ class RetinaNet(Detector):
         head_depth: int = 4,
         min_level: int = 3,
         anchor_size: float = 4.0,
-        norm: str | None = None,
+        norm: Norm | None = None,
         box_loss: str = "smooth_l1",
         threshold: float = 0.5,
         floor: float = 0.05,
@@ -74,13 +76,11 @@ class RetinaNet(Detector):
             raise ValueError(f"box_loss: expected smooth_l1 or giou, got {box_loss!r}")
         pyramid = fpn(levels_of(backbone, min_level), channels, coarser="conv", max_level=7, norm=norm)
         each = len(RATIOS) * len(OCTAVES)
-        sides = {"norm": norm, "activation": "relu"}
-        classes = tower(pyramid, head_depth, channels, name="class_tower", **sides)
-        boxes = tower(pyramid, head_depth, channels, name="box_tower", **sides)
+        classes = tower(pyramid, head_depth, channels, norm=norm, activation="relu", name="class_tower")
+        boxes = tower(pyramid, head_depth, channels, norm=norm, activation="relu", name="box_tower")
         classes = predictions(classes, 3, each * len(class_names), name="class", prior=PRIOR)
         boxes = predictions(boxes, 3, each * 4, name="box")
-        outputs = {f"class_{key}": value for key, value in classes.items()}
-        outputs |= {f"box_{key}": value for key, value in boxes.items()}
+        outputs = {**called("class", classes), **called("box", boxes)}
         self.anchor_size, self.box_loss = anchor_size, box_loss
         super().__init__(
             backbone.input,

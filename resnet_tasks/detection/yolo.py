@@ -16,6 +16,7 @@ from resnet_tasks.detection.coding import expectation, from_distances, to_distan
 from resnet_tasks.detection.detector import (
     Candidates,
     Detector,
+    called,
     flattened,
     levels_of,
     of_level,
@@ -79,8 +80,7 @@ class YOLO(Detector):
         boxes = tower(pyramid, head_depth, channels, name="box_tower", **sides)
         classes = predictions(classes, 1, len(class_names), name="class", prior=PRIOR, first=FIRST)
         boxes = predictions(boxes, 1, 4 * BINS, name="box", first=FIRST)
-        outputs = {f"class_{key}": value for key, value in classes.items()}
-        outputs |= {f"box_{key}": value for key, value in boxes.items()}
+        outputs = {**called("class", classes), **called("box", boxes)}
         super().__init__(
             backbone.input,
             outputs,

@@ -36,7 +36,7 @@ def frozen_levels(model: TaskModel, settings: TrainSettings, epoch: int) -> tupl
 
 
 def freeze(model: TaskModel, frozen: tuple[str, ...], *, norms: bool) -> None:
-    """Lets these levels' layers not train, and all others train; of these the backbone's batch norms only if `norms` is False.
+    """Lets these levels' layers not train, and all others train, but for the backbone's norms if `norms` is True.
 
     Args:
         model: The network.

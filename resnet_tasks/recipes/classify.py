@@ -21,6 +21,14 @@ from resnet_tasks.recipes.sections import (
 )
 
 
+class ClassifyData(Data):
+    """Where the pictures come from, and how they are read."""
+
+    format: Literal["auto", "folder", "csv", "tfds", "digits"] = Field(
+        "auto", description="auto finds it out and says it"
+    )
+
+
 class ClassifyModel(Network):
     """The network."""
 
@@ -78,7 +86,7 @@ class ClassifyRecipe(Strict):
 
     task: Literal["classify"] = Field("classify", description="the group of commands that takes this recipe")
     description: str = Field("", description="a sentence for people")
-    data: Data = Data()
+    data: ClassifyData = ClassifyData()
     model: ClassifyModel = ClassifyModel()
     augment: ClassifyAugment = ClassifyAugment()
     train: ClassifyTrain = ClassifyTrain()

@@ -36,9 +36,6 @@ class Data(Strict):
     where: str | dict[str, str] | None = Field(
         None, description="a folder, a file, tfds:NAME or digits; or one of them a split", examples=["my_pictures"]
     )
-    format: Literal["auto", "folder", "csv", "tfds", "digits"] = Field(
-        "auto", description="auto finds it out and says it"
-    )
     images: str | None = Field(None, description="where the pictures of an annotation file lie", examples=["pictures"])
     data_dir: str | None = Field(None, description="where TFDS keeps its data sets", examples=["tensorflow_datasets"])
     split_seed: int = Field(0, description="which pictures fall into which split, where the data have none")
@@ -134,7 +131,9 @@ class Train(Strict):
     layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0, description="each level learns by this factor slower than the one above it; the head at lr"
     )
-    bn: Literal["auto", "freeze", "train"] = Field("auto", description="the backbone's batch norms: keep the statistics that came with its weights, or not")
+    bn: Literal["auto", "freeze", "train"] = Field(
+        "auto", description="the backbone's batch norms: keep the statistics that came with its weights, or not"
+    )
     early_stopping: Count | None = Field(None, description="epochs without a better value", examples=[5])
     on_nan: Literal["stop", "rollback"] = Field("stop", description="on a loss that is not finite")
     strategy: Literal["auto", "one", "mirrored", "multiworker", "tpu"] = Field("auto", description="tf.distribute's")
