@@ -96,7 +96,7 @@ class Greys(Task):
     def predictor(self, model):
         return ClassificationPredictor(model)
 
-    def measure(self, pairs):
+    def measure(self, pairs, split):
         seen, right = [], 0
         for answers, targets in pairs:
             real = targets["weight"] > 0
