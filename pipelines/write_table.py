@@ -34,7 +34,11 @@ def keep(run: Path, name: str | None = None) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "recipe.yaml").write_text(recipe)
     for metrics in (run / "evaluation").glob("*/metrics.json"):
-        (folder / f"metrics-{metrics.parent.name}.json").write_text(metrics.read_text())
+        measured = json.loads(metrics.read_text())
+        small = {
+            key: value for key, value in measured.items() if key == "per_class" or not isinstance(value, dict | list)
+        }
+        (folder / f"metrics-{metrics.parent.name}.json").write_text(json.dumps(small, indent=1) + "\n")
     rows = list(csv.DictReader((run / "metrics.csv").open()))
     if (run / "transfer.json").is_file():
         transfer = json.loads((run / "transfer.json").read_text())

@@ -55,8 +55,6 @@ class Detector(TaskModel):
         settings: dict,
         name: str,
     ):
-        if not class_names:
-            raise ValueError("a detector needs the name of at least one class")
         self.class_names, self.source_ids = list(class_names), list(source_ids)
         self.image_size, self.threshold = tuple(image_size), threshold
         self.floor, self.overlap, self.most = floor, overlap, most
@@ -82,6 +80,16 @@ class Detector(TaskModel):
 def called(name: str, levels: Mapping) -> dict:
     """`{"P3": tensor, ...}` as the outputs `name_P3`, ...; `of_level` is the way back."""
     return {f"{name}_{key}": value for key, value in levels.items()}
+
+
+def require_names(class_names: Sequence[str]) -> None:
+    """Before layers are made of as many channels.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if not class_names:
+        raise ValueError("a detector needs the name of at least one class")
 
 
 def of_level(outputs: Mapping, name: str) -> dict:

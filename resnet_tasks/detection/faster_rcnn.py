@@ -18,6 +18,7 @@ from resnet_tasks.detection.detector import (
     flattened,
     levels_of,
     of_level,
+    require_names,
     shapes_of,
     taken,
     weights_of,
@@ -228,6 +229,7 @@ class FasterRCNN(Detector):
 
     def _second(self, outputs: Mapping, boxes):
         """Logits `(batch, n, classes + 1)` and offsets `(batch, n, classes + 1, 4)` of regions `(batch, n, 4)`."""
+        require_names(class_names)
         pyramid = {key: value for key, value in outputs.items() if key.startswith("P")}
         pyramid = dict(sorted(pyramid.items(), key=lambda pair: int(pair[0][1:])))
         strides = {key: 2 ** int(key[1:]) for key in pyramid}

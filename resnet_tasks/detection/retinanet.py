@@ -15,6 +15,7 @@ from resnet_tasks.detection.detector import (
     flattened,
     levels_of,
     of_level,
+    require_names,
     shapes_of,
     taken,
     weights_of,
@@ -74,6 +75,7 @@ class RetinaNet(Detector):
     ):
         if box_loss not in ("smooth_l1", "giou"):
             raise ValueError(f"box_loss: expected smooth_l1 or giou, got {box_loss!r}")
+        require_names(class_names)
         pyramid = fpn(levels_of(backbone, min_level), channels, coarser="conv", max_level=7, norm=norm)
         each = len(RATIOS) * len(OCTAVES)
         classes = tower(pyramid, head_depth, channels, norm=norm, activation="relu", name="class_tower")

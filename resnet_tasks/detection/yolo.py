@@ -20,6 +20,7 @@ from resnet_tasks.detection.detector import (
     flattened,
     levels_of,
     of_level,
+    require_names,
     shapes_of,
     taken,
     weights_of,
@@ -74,6 +75,7 @@ class YOLO(Detector):
         most: int = 100,
         name: str = "yolo",
     ):
+        require_names(class_names)
         pyramid = path_aggregation(levels_of(backbone, min_level), channels, depth=neck_depth)
         sides = {"norm": "batch", "activation": "silu"}
         classes = tower(pyramid, head_depth, channels, name="class_tower", **sides)

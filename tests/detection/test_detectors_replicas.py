@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from tiny_detectors import DETECTORS, detector, pictures
 
+from resnet_tasks.detection import YOLO, FasterRCNN, RetinaNet
 from resnet_tasks.engine.norms import set_norms
 from resnet_tasks.engine.optimizers import make_optimizer
 from resnet_tasks.engine.precision import precision
@@ -15,6 +16,7 @@ from resnet_tasks.engine.settings import TrainSettings
 from resnet_tasks.engine.step import TrainStep
 from resnet_tasks.engine.strategy import choose_strategy
 
+RATES = {RetinaNet: 0.01, FasterRCNN: 0.01, YOLO: 0.1}
 PLAIN = TrainSettings(epochs=1, batch_size=4, lr=0.01, momentum=0.9, precision="float64", sync_norms=True)
 each_detector = pytest.mark.parametrize("kind", DETECTORS, ids=lambda kind: kind.__name__)
 
@@ -58,7 +60,7 @@ def train(step: TrainStep, steps: int) -> np.ndarray:
     """`(steps, terms)`: all losses of all steps, and the gradient's norm."""
     losses = []
     for number in range(steps):
-        outcome = step.run(placed(step.strategy, *batch(number)), tf.constant(0.01, tf.float64))
+        outcome = step.run(placed(step.strategy, *batch(number)), tf.constant(RATES[type(step.model)], tf.float64))
         assert bool(outcome.finite)
         losses.append([float(outcome.losses[name]) for name in sorted(outcome.losses)] + [float(outcome.gradient_norm)])
     return np.array(losses)

@@ -242,7 +242,7 @@ def test_mistakes_without_pictures_are_a_table(run):
         ("evaluation/test/metrics.json", "tar at far 0.001"),
         ("evaluation/test/per_class.csv", "By class"),
         ("evaluation/test/confusion.csv", "Confusion"),
-        ("evaluation/test/mistakes.csv", "The most confident mistakes"),
+        ("evaluation/test/mistakes.csv", "The worst mistakes"),
         ("evaluation/test/reliability.json", "Reliability"),
     ],
 )

@@ -8,6 +8,7 @@ from resnet_tasks.engine.report import plots
 from resnet_tasks.engine.report.files import (
     embedded,
     is_small,
+    is_wide,
     number,
     read_json,
     read_rows,
@@ -30,6 +31,7 @@ MOST_CLASSES = 30  # of a confusion matrix that is shown whole
 MOST_PAIRS = 20
 MOST_PICTURES = 24
 PICTURE_SIDE = 200  # pixels
+WIDE_SIDE = 760  # of a picture that has its truth beside it
 PLOT_SIDE = 1000
 SMALL = 100  # pixels: a picture below this is shown with its pixels as squares
 TABLE_MISTAKES = 20
@@ -127,8 +129,10 @@ def mistakes(folder: Path) -> Html | None:
         shown_here = tag("ul", *drawn, class_="pictures")
     else:
         shown_here = table(list(rows[0]), (list(row.values()) for row in rows[:TABLE_MISTAKES]))
-    note = f"{len(rows):,} stand in mistakes.csv, the most confident first."
-    return _titled("The most confident mistakes", shown_here, tag("p", note, class_="note"))
+    note = f"{len(rows):,} stand in mistakes.csv, the worst first."
+    if any(is_wide(path) for path in files):
+        note += " On the left what was annotated, on the right the answer."
+    return _titled("The worst mistakes", shown_here, tag("p", note, class_="note"))
 
 
 def tables(folder: Path) -> Html | None:
@@ -202,7 +206,8 @@ def _pairs(names: list[str], matrix: list[tuple[str, list[int]]]) -> Html | None
 
 def _mistake(row: dict, path: Path) -> Html | None:
     """A picture, what it is, what it was taken for, how surely; `None` if it cannot be read."""
-    uri, file = embedded(path, PICTURE_SIDE), row.get("file", "")
+    wide = is_wide(path)
+    uri, file = embedded(path, WIDE_SIDE if wide else PICTURE_SIDE), row.get("file", "")
     if uri is None:
         return None
     said = " → ".join(row[key] for key in ("truth", "answer") if key in row)
@@ -212,4 +217,4 @@ def _mistake(row: dict, path: Path) -> Html | None:
     looks = "pixels" if is_small(path, SMALL) else None
     picture = tag("img", src=uri, alt=f"{file}: {said}", class_=looks)
     name = tag("span", short, class_="note", title=file)
-    return tag("li", picture, tag("b", said), certain, name)
+    return tag("li", picture, tag("b", said), certain, name, class_="wide" if wide else None)

@@ -87,6 +87,15 @@ def is_small(path: Path, side: int) -> bool:
         return False
 
 
+def is_wide(path: Path) -> bool:
+    """Whether a picture file is half as wide again as it is high, or more."""
+    try:
+        with Image.open(path) as picture:
+            return picture.width >= 1.5 * picture.height
+    except (OSError, UnidentifiedImageError):
+        return False
+
+
 def number(text: str | None) -> int | float | None:
     """A CSV cell as a finite number; `None` where it is none, or there is no cell."""
     if text is None:
