@@ -89,6 +89,7 @@ class FasterRCNN(Detector):
         most: int = 100,
         name: str = "faster_rcnn",
     ):
+        require_names(class_names)
         counts = {"before": before, "proposals": proposals, "drawn": drawn, "regions": regions}
         self.anchor_size, self.counts = anchor_size, counts
         super().__init__(
@@ -229,7 +230,6 @@ class FasterRCNN(Detector):
 
     def _second(self, outputs: Mapping, boxes):
         """Logits `(batch, n, classes + 1)` and offsets `(batch, n, classes + 1, 4)` of regions `(batch, n, 4)`."""
-        require_names(class_names)
         pyramid = {key: value for key, value in outputs.items() if key.startswith("P")}
         pyramid = dict(sorted(pyramid.items(), key=lambda pair: int(pair[0][1:])))
         strides = {key: 2 ** int(key[1:]) for key in pyramid}

@@ -29,6 +29,7 @@ from resnet_tasks.necks.fpn import fpn
 
 RATIOS = (0.5, 1.0, 2.0)
 OCTAVES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
+EACH = len(RATIOS) * len(OCTAVES)  # anchors of a place
 SMOOTH = 0.11  # of the smooth L1 loss on offsets, as the authors' own Detectron has it
 
 
@@ -77,11 +78,10 @@ class RetinaNet(Detector):
             raise ValueError(f"box_loss: expected smooth_l1 or giou, got {box_loss!r}")
         require_names(class_names)
         pyramid = fpn(levels_of(backbone, min_level), channels, coarser="conv", max_level=7, norm=norm)
-        each = len(RATIOS) * len(OCTAVES)
         classes = tower(pyramid, head_depth, channels, norm=norm, activation="relu", name="class_tower")
         boxes = tower(pyramid, head_depth, channels, norm=norm, activation="relu", name="box_tower")
-        classes = predictions(classes, 3, each * len(class_names), name="class", prior=PRIOR)
-        boxes = predictions(boxes, 3, each * 4, name="box")
+        classes = predictions(classes, 3, EACH * len(class_names), name="class", prior=PRIOR)
+        boxes = predictions(boxes, 3, EACH * 4, name="box")
         outputs = {**called("class", classes), **called("box", boxes)}
         self.anchor_size, self.box_loss = anchor_size, box_loss
         super().__init__(
