@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import layers
 
-SMALL = keras.initializers.RandomNormal(stddev=0.01)  # as the authors of RetinaNet and Faster R-CNN begin
+SMALL = 0.01  # the deviation of the last kernels, as the authors of RetinaNet and Faster R-CNN begin
 PRIOR = 0.01  # the share of places that show a thing, as the first predictions have it: Lin et al. 2017, section 4.1
 ACTIVATIONS = {"relu": layers.ReLU, "silu": lambda name: layers.Activation("silu", name=name)}
 
@@ -40,7 +40,7 @@ def tower(pyramid: Mapping, depth: int, channels: int, *, norm: str | None, acti
 
 
 def predictions(
-    tower: Mapping, kernel: int, channels: int, *, name: str, prior: float | None = None, first: Any = SMALL
+    tower: Mapping, kernel: int, channels: int, *, name: str, prior: float | None = None, first: Any = None
 ) -> dict:
     """The last convolution, float32 whatever the policy.
 
@@ -50,7 +50,7 @@ def predictions(
         channels: Numbers at each place.
         name: Of the layer; the outputs are called `{name}_P3`.
         prior: The probability that the sigmoid of its first outputs comes to; `None` for outputs around 0.
-        first: The kernel's initialiser.
+        first: The kernel's initialiser; `None` for a small normal one.
 
     Returns:
         `{"P3": (batch, height, width, channels), ...}`.
@@ -59,7 +59,8 @@ def predictions(
         channels,
         kernel,
         padding="same",
-        kernel_initializer=first,
+        # Made here: an initialiser takes its seed when it is made, and gives the same numbers at each call.
+        kernel_initializer=first or keras.initializers.RandomNormal(stddev=SMALL),
         bias_initializer=keras.initializers.Constant(0.0 if prior is None else -math.log((1 - prior) / prior)),
         dtype=keras.config.floatx(),
         name=name,
@@ -81,7 +82,7 @@ def box_head(size: int, channels: int, width: int, classes: int, name: str) -> k
     precise = keras.config.floatx()
     normal: Callable = keras.initializers.RandomNormal
     outputs = {
-        "class": layers.Dense(classes + 1, kernel_initializer=normal(stddev=0.01), dtype=precise, name="class")(x),
+        "class": layers.Dense(classes + 1, kernel_initializer=normal(stddev=SMALL), dtype=precise, name="class")(x),
         "box": layers.Dense(4 * (classes + 1), kernel_initializer=normal(stddev=0.001), dtype=precise, name="box")(x),
     }
     return keras.Model(region, outputs, name=name)

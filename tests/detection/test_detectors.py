@@ -10,7 +10,18 @@ import pytest
 from detector_references import faster_rcnn_terms, giou, greedy, moved, proposed, retinanet_terms, yolo_terms
 from keras import ops
 from other_process import computed
-from tiny_detectors import DETECTORS, compiled, detector, gradient, loss_and_gradients, overlaps, pictures, terms_of
+from tiny_detectors import (
+    DETECTORS,
+    SMALL,
+    compiled,
+    detector,
+    gradient,
+    loss_and_gradients,
+    overlaps,
+    pictures,
+    pyramid,
+    terms_of,
+)
 
 from resnet_tasks.detection import YOLO, FasterRCNN, RetinaNet
 from resnet_tasks.model import total_loss
@@ -92,7 +103,7 @@ def test_the_loss_of_yolo():
     model, targets = small(YOLO), truth(8)
     outputs = random_outputs(model, 8)
     expected = yolo_terms(outputs, targets, 3)
-    assert expected["box"][0] > 0.5 and expected["side"][0] > 0.5
+    assert min(total for total, _ in expected.values()) > 0.1
     assert_close(terms_of(model, targets, outputs), expected, 1e-4)
 
 
@@ -419,11 +430,28 @@ def test_every_setting_is_in_the_file(kind, tmp_path):
 def test_fit_trains_with_the_same_loss(kind):
     model, (images, targets) = detector(kind), pictures(4)
     keras_norms_off(model)
+    if kind is YOLO:  # sides of 1 or 2 strides: where few predictions overlap a box there is little to lose at first
+        model.get_layer("box").bias.assign(np.tile(np.eye(16)[1:3].sum(axis=0) * 4, 4))
     first = float(compiled(lambda: model.compute_loss(None, targets, model(images)))())
     model.compile(keras.optimizers.Adam(1e-2))
     losses = model.fit(images, targets, batch_size=4, epochs=12, shuffle=False, verbose=0).history["loss"]
     assert losses[0] == pytest.approx(first, rel=1e-4)
     assert losses[-1] < 0.7 * first
+
+
+@each_detector
+def test_the_first_weights_are_a_function_of_the_seed(kind):
+    """Of the seed that is set before a model is built; and no two kernels begin alike."""
+    settings = {"class_names": ["a"] * 4, "image_size": (64, 64), **SMALL[kind]}
+    found = []
+    for seed in (5, 6, 5):
+        keras.utils.set_random_seed(seed)
+        model = kind(backbone=pyramid(), **settings)
+        found.append([number(variable) for variable in model.trainable_variables if len(variable.shape) > 1])
+    for one, other, again in zip(*found):
+        np.testing.assert_array_equal(one, again)
+        assert not np.isclose(one, other).any()
+    assert len({kernel.ravel()[0] for kernel in found[0]}) == len(found[0])
 
 
 @pytest.fixture

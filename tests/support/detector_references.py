@@ -5,6 +5,8 @@ import math
 import numpy as np
 from tiny_detectors import overlaps
 
+from resnet_tasks.detection.yolo import BOX_WEIGHT, CLASS_WEIGHT, SIDE_WEIGHT  # a balance: no theory gives it
+
 
 def flat(outputs: dict, name: str, numbers: int) -> tuple[np.ndarray, list[tuple[int, int, int]]]:
     """`(batch, n, numbers)` and each row's `(level, y, x)`, by loops."""
@@ -162,15 +164,15 @@ def yolo_terms(outputs, targets, classes: int) -> dict:
         for place in np.flatnonzero(share > 0):
             box = boxes[own[place]]
             wanted[place, labels[own[place]]] = share[place]
-            totals["box"] += 7.5 * weight * share[place] * (1 - ciou(predicted[place], box))
+            totals["box"] += BOX_WEIGHT * weight * share[place] * (1 - ciou(predicted[place], box))
             (x, y), entropies = points[place], 0.0
             for side, distance in enumerate([x - box[0], y - box[1], box[2] - x, box[3] - y]):
                 value = min(max(distance / stride[place], 0), 14.99)
                 low = int(value)
                 logs = np.log(chances[row, place, side])
                 entropies -= (low + 1 - value) * logs[low] + (value - low) * logs[low + 1]
-            totals["side"] += 1.5 * weight * share[place] * entropies / 4
-        totals["class"] += 0.5 * weight * entropy(logits[row], wanted).sum()
+            totals["side"] += SIDE_WEIGHT * weight * share[place] * entropies / 4
+        totals["class"] += CLASS_WEIGHT * weight * entropy(logits[row], wanted).sum()
         normaliser += weight * max(share.sum(), 1)
     return {name: (total, normaliser) for name, total in totals.items()}
 

@@ -48,8 +48,8 @@ def detector(kind, size=(64, 64), spread: float = 0.0, widths=(8,) * 5, **settin
     for variable in model.trainable_variables:
         value, shape = ops.convert_to_numpy(variable), tuple(variable.shape)
         if len(shape) > 1:
-            last = variable.path.split("/")[-2] in LAST
-            value = random.normal(0, 0.01 if last else np.sqrt(2 / np.prod(shape[:-1])), shape)
+            gain = {YOLO: 1.0}.get(kind, 0.0) if variable.path.split("/")[-2] in LAST else 2.0
+            value = random.normal(0, np.sqrt(gain / np.prod(shape[:-1])) or 0.01, shape)
         variable.assign(value + random.normal(0, 1, shape) * spread)
     return model
 
