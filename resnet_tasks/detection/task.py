@@ -20,6 +20,7 @@ from resnet_tasks.data.pictures import Pictures
 from resnet_tasks.detection import YOLO, FasterRCNN, RetinaNet, findings, metrics
 from resnet_tasks.detection.detector import Detector
 from resnet_tasks.detection.predictor import DetectionPredictor, draw, prepare
+from resnet_tasks.errors import UsageError
 from resnet_tasks.task import Monitor, Task
 from resnet_tasks.weights.transfer import Constants, start
 
@@ -110,13 +111,13 @@ class Detection(Task):
         else:
             backbone = backbones.create(settings.backbone, input_shape=shape, norm=settings.norm)
         self.transfer_report = start(backbone, self.transfer, settings.standardise)
-        return DETECTORS[settings.detector](
-            backbone=backbone,
-            class_names=self.labels.names,
-            source_ids=self.labels.source_ids,
-            image_size=settings.image_size,
-            **settings.head,
-        )
+        names, ids, size = self.labels.names, self.labels.source_ids, settings.image_size
+        try:
+            return DETECTORS[settings.detector](
+                backbone=backbone, class_names=names, source_ids=ids, image_size=size, **settings.head
+            )
+        except ValueError as error:  # a backbone without the levels that it needs
+            raise UsageError(f"model.detector: {settings.detector}: {error}") from error
 
     def batches(self, split: str, training: bool) -> Batches:
         settings, pictures = self.settings, self._opened(split)

@@ -7,7 +7,7 @@ from functools import cache
 import keras
 import numpy as np
 import pytest
-from detector_references import faster_rcnn_terms, giou, greedy, moved, proposed, retinanet_terms, yolo_terms
+from detector_references import faster_rcnn_terms, giou, moved, proposed, retinanet_terms, yolo_terms
 from keras import ops
 from other_process import computed
 from tiny_detectors import (
@@ -27,7 +27,8 @@ from resnet_tasks.detection import YOLO, FasterRCNN, RetinaNet
 from resnet_tasks.model import total_loss
 
 each_detector = pytest.mark.parametrize("kind", DETECTORS, ids=lambda kind: kind.__name__)
-SPREADS = {"class": (-2, 1.5), "objectness": (0, 2), "offsets": (0, 0.2)}  # what outputs are drawn with: mean, deviation
+# What outputs are drawn with: mean, deviation.
+SPREADS = {"class": (-2, 1.5), "objectness": (0, 2), "offsets": (0, 0.2)}
 
 
 def number(tensor) -> np.ndarray:
@@ -74,7 +75,8 @@ def test_parameters_are_those_of_the_published_networks():
     from resnet_tasks import backbones
 
     backbone, found = backbones.create("resnet_50", input_shape=(64, 64, 3), weights=None), {}
-    for kind, count in ((RetinaNet, 91), (RetinaNet, 20), (RetinaNet, 3), (FasterRCNN, 90), (FasterRCNN, 20), (FasterRCNN, 3)):
+    counted = [(RetinaNet, count) for count in (91, 20, 3)] + [(FasterRCNN, count) for count in (90, 20, 3)]
+    for kind, count in counted:
         model = kind(backbone=backbone, class_names=[f"class {index}" for index in range(count)])
         trains = [v.shape for v in model.trainable_weights if v.name not in ("gamma", "beta")]
         found[kind.__name__, count] = sum(math.prod(shape) for shape in trains)
@@ -162,9 +164,7 @@ def test_a_picture_of_weight_0_is_as_if_it_were_not_there(kind):
     np.testing.assert_allclose(
         *[loss_and_gradients(model, images[part], rows(targets, part))[0] for part in ([0, 1, 2, 3], kept)], rtol=1e-5
     )
-    whole, alone = (
-        loss_and_gradients(model, images[part], rows(targets, part))[1] for part in ([0, 1, 2, 3], kept)
-    )
+    whole, alone = (loss_and_gradients(model, images[part], rows(targets, part))[1] for part in ([0, 1, 2, 3], kept))
     for one, other in zip(whole, alone):
         np.testing.assert_allclose(one, other, atol=1e-5 * max(1, np.abs(other).max()))
     outputs = random_outputs(model, 4)

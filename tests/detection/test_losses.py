@@ -130,7 +130,9 @@ def test_distribution_focal_pulls_to_the_two_bins_around_the_value():
     p = np.exp(np.float64(logits))
     wanted = np.maximum(1 - np.abs(np.arange(16) - values[..., None]), 0)  # a tent of width 1
     np.testing.assert_allclose(slope, p / p.sum(axis=-1, keepdims=True) - wanted, atol=1e-5)
-    far = gradient(lambda x: ops.sum(distribution_focal(x, ops.convert_to_tensor([3.3, -1e6, 1e6]))), 1e4 * logits[0, :3])
+    far = gradient(
+        lambda x: ops.sum(distribution_focal(x, ops.convert_to_tensor([3.3, -1e6, 1e6]))), 1e4 * logits[0, :3]
+    )
     assert np.isfinite(far).all()
 
 

@@ -9,7 +9,7 @@ from tiny_detectors import pyramid
 
 from resnet_tasks.data.examples import LabelMap, Source, Split
 from resnet_tasks.detection.task import Augmentation, Detection, DetectionSettings
-from resnet_tasks.errors import DataError
+from resnet_tasks.errors import DataError, UsageError
 
 # Four boxes of one picture: a real one, a crowd, another real one, padding.
 BOXES = [[8, 4, 40, 20], [0, 0, 64, 32], [48, 16, 60, 30], [0, 0, 0, 0]]
@@ -153,6 +153,12 @@ def test_evaluation_sees_every_picture_once_and_knows_the_way_back():
     assert prepared["scale"].numpy().tolist() == [1.0] * 4
     assert prepared["size"].numpy().tolist() == [[32.0, 64.0]] * 4
     assert set(targets) == {"index", "weight"}
+
+
+def test_a_backbone_without_the_levels_is_refused_with_those_it_has():
+    of = task(split_of("train", [[0]]), backbone="resnet_20_cifar", head={"channels": 8})
+    with pytest.raises(UsageError, match=r"C0 \(stride 1\).*expected C3 and coarser"):
+        of.build()
 
 
 def test_other_data_are_matched_by_name():

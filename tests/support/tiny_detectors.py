@@ -12,8 +12,14 @@ COLOURS = np.float32([[230, 40, 40], [40, 210, 60], [50, 60, 230]])
 SMALL = {
     RetinaNet: {"channels": 8, "head_depth": 1, "min_level": 4, "anchor_size": 1.5},
     FasterRCNN: {
-        **{"channels": 8, "width": 16, "min_level": 3, "anchor_size": 3.0},
-        **{"before": 60, "proposals": 80, "drawn": 64, "regions": 32},
+        "channels": 8,
+        "width": 16,
+        "min_level": 3,
+        "anchor_size": 3.0,
+        "before": 60,
+        "proposals": 80,
+        "drawn": 64,
+        "regions": 32,
     },
     YOLO: {"channels": 8, "head_depth": 1, "min_level": 4, "neck_depth": 0},
 }
