@@ -94,7 +94,7 @@ def test_the_demo_in_full_reaches_what_it_promises(tmp_path):
 @pytest.fixture(scope="module")
 def detected(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
     where = tmp_path_factory.mktemp("quickstart")
-    command = ["detect", "train", "quickstart/detect_digits", "--epochs", "1", "--batch-size", "16", "--run", "run"]
+    command = ["detect", "train", "quickstart/detect_digits", "--epochs", "1", "--run", "run"]
     done = subprocess.run(
         [sys.executable, "-m", "resnet_tasks.cli.main", *command], cwd=where, capture_output=True, text=True
     )
@@ -115,7 +115,7 @@ def test_detect_digits_begins_to_find_the_digits(detected):
     metrics = json.loads((run / "evaluation" / "test" / "metrics.json").read_text())
     assert metrics["images"] == 120
     assert 0 <= metrics["AP"] <= metrics["AP50"] <= 1
-    assert metrics["AR100"] > 0.2, "one epoch finds where digits are, not yet which"
+    assert metrics["AR100"] > 0.1, "one epoch finds where digits are, not yet which"
     predictions = json.loads((run / "evaluation" / "test" / "predictions.json").read_text())
     assert {row["category_id"] for row in predictions} <= set(range(10))
     report = (run / "report.html").read_text(encoding="utf-8")
