@@ -78,7 +78,8 @@ def by_hand(model, steps: int) -> np.ndarray:
     for number in range(steps):
         ((images, targets),) = placed(tf.distribute.get_strategy(), *batch(number))
         with tf.GradientTape() as tape:
-            losses = {k: total / one for k, (total, one) in model.loss_terms(targets, model(images, training=True)).items()}
+            terms = model.loss_terms(targets, model(images, training=True))
+            losses = {name: total / normaliser for name, (total, normaliser) in terms.items()}
             loss = sum(losses.values())
         gradients = tape.gradient(loss, variables)
         found.append([float(losses[name]) for name in sorted(losses)] + [float(tf.linalg.global_norm(gradients))])
