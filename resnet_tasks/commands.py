@@ -166,14 +166,13 @@ def predict(
         UsageError: No such model or picture, an `output` of another model, or `tile` for a task that has none.
     """
     from resnet_tasks.engine.predicting import predict_files
-    from resnet_tasks.opening import TASKS, open_model, part
+    from resnet_tasks.opening import TASKS, open_model, paper_of
 
     opened = open_model(model, task)
     if tile and opened.loaded.tiled is None:
         having = ", ".join(name for name, entry in TASKS.items() if entry.tile)
         raise UsageError(f"--tile: {opened.loaded.task} answers each picture as a whole (tasks that have it: {having})")
-    draw_one = part(TASKS[opened.loaded.task].draw)
-    return predict_files(opened.loaded, what, draw_one, output, threshold, draw, tile)
+    return predict_files(opened.loaded, what, paper_of(opened.loaded.task), output, threshold, draw, tile)
 
 
 def export(

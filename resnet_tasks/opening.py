@@ -16,6 +16,7 @@ from resnet_tasks.errors import DataError, UsageError, nearest
 if TYPE_CHECKING:
     from resnet_tasks.data.examples import Source
     from resnet_tasks.engine.loaded import Loaded
+    from resnet_tasks.engine.predicting import Paper
     from resnet_tasks.model import TaskModel
     from resnet_tasks.task import Task
 
@@ -31,6 +32,8 @@ class Entry:
     draw: str
     check: str
     tile: str | None = None  # answers large pictures in windows: `detection.tiles.tiled`
+    keep: str | None = None  # what of an answer goes to files of its own, and what is written of all together:
+    conclude: str | None = None  # see `engine.predicting.Paper`
 
 
 TASKS = {
@@ -51,6 +54,17 @@ TASKS = {
         check="resnet_tasks.data.check_boxes:check_detection",
         tile="resnet_tasks.detection.tiles:tiled",
     ),
+    "segment": Entry(
+        package="resnet_tasks.segmentation",
+        model="resnet_tasks.segmentation.segmenter:Segmenter",
+        predictor="resnet_tasks.segmentation.predictor:SegmentationPredictor",
+        describe="resnet_tasks.segmentation.predictor:describe",
+        draw="resnet_tasks.segmentation.predictor:draw",
+        check="resnet_tasks.data.check_masks:check_segmentation",
+        tile="resnet_tasks.segmentation.predictor:tiled",
+        keep="resnet_tasks.segmentation.keeping:keep",
+        conclude="resnet_tasks.segmentation.keeping:conclude",
+    ),
 }
 
 
@@ -58,6 +72,15 @@ def part(reference: str) -> Any:
     """The object behind `module:name`."""
     module, _, name = reference.partition(":")
     return getattr(importlib.import_module(module), name)
+
+
+def paper_of(task: str) -> "Paper":
+    """How a task's answers are put on paper."""
+    from resnet_tasks.engine.predicting import Paper
+
+    entry = TASKS[known(task)]
+    chosen = {name: part(getattr(entry, name)) for name in ("draw", "keep", "conclude") if getattr(entry, name)}
+    return Paper(**chosen)
 
 
 def known(task: str) -> str:
@@ -222,7 +245,8 @@ def _of_model(model: "TaskModel", path: Path) -> "Loaded":
 
     for task, entry in TASKS.items():
         if isinstance(model, part(entry.model)):
-            labels = LabelMap(tuple(model.class_names), tuple(model.source_ids))
+            colors = tuple(tuple(color) for color in getattr(model, "colors", ()))
+            labels = LabelMap(tuple(model.class_names), tuple(model.source_ids), colors)
             return Loaded.of_model(task, part(entry.predictor)(model), labels, path)
     raise DataError(f"{path} holds a {type(model).__name__}, which is no task's model of this package")
 

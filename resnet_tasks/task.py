@@ -52,6 +52,10 @@ class Predictor(abc.ABC):
         An answer never depends on the other pictures of its batch.
         """
 
+    def answer_alike(self, batch: dict) -> dict:
+        """As `answer`, for pictures that are all of one size, where that allows a plainer form."""
+        return self.answer(batch)
+
     @abc.abstractmethod
     def blank(self, answers: dict, readable) -> dict:
         """The answers, with zeros, -1 or empty text in the rows of pictures that could not be read."""
@@ -143,6 +147,10 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def draw(self, image, prediction: dict):
         """A Pillow picture of the prediction on the image `(height, width, 3)` uint8."""
+
+    def logged(self, measured: dict) -> dict[str, float]:
+        """What of the metrics stands in metrics.csv after `val_`, a number each."""
+        return {key: value for key, value in measured.items() if isinstance(value, (int, float))}
 
     def as_trained(self, images: np.ndarray, targets: dict) -> Sequence[np.ndarray] | np.ndarray:
         """Pictures of a training batch `(batch, height, width, 3)` with what is to be learnt, all of one size."""

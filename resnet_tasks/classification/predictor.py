@@ -6,6 +6,7 @@ import tensorflow as tf
 from PIL import Image, ImageDraw
 
 from resnet_tasks.classification.model import Classifier
+from resnet_tasks.data.examples import LabelMap
 from resnet_tasks.data.geometric import resize_center_crop
 from resnet_tasks.task import Predictor
 
@@ -53,7 +54,7 @@ def describe(class_names: list[str], answers: dict, row: int, threshold: float |
     }
 
 
-def draw(image: np.ndarray, prediction: dict) -> Image.Image:
+def draw(image: np.ndarray, prediction: dict, labels: LabelMap | None = None) -> Image.Image:
     """The picture `(height, width, 3)` uint8 with its three best classes written under it."""
     picture = Image.fromarray(image)
     scale = max(1.0, 240 / picture.width)

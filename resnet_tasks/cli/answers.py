@@ -18,3 +18,10 @@ def detect(answer: Mapping[str, Any]) -> str:
     for name, score in zip(names, answer["scores"], strict=True):
         best.setdefault(name, []).append(score)
     return ", ".join(f"{len(scores)} {name} (to {max(scores):.0%})" for name, scores in best.items()) or "nothing"
+
+
+def segment(answer: Mapping[str, Any]) -> str:
+    """The classes on the mask by their shares of the picture, largest first."""
+    names = answer.get("label_names") or [f"class {number}" for number in answer["label_ids"]]
+    shares = [f"{name} {share:.1%}" for name, share in zip(names, answer["shares"], strict=True)]
+    return ", ".join(shares) or "nothing"

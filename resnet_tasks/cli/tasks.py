@@ -33,6 +33,7 @@ class TaskWords(NamedTuple):
 TASKS = {
     "classify": TaskWords("What a picture shows: one label a picture.", answers.classify),
     "detect": TaskWords("Where things are in a picture: a box and a label for each.", answers.detect),
+    "segment": TaskWords("What every pixel shows: a mask of labels for each picture.", answers.segment),
 }
 
 
@@ -108,7 +109,7 @@ def evaluate(task, model, data, data_format, images, data_dir, split, name, outp
 @click.argument("what", nargs=-1, required=True)
 @output_option
 @click.option("--threshold", type=float, metavar="T", help="Leave out answers below this score, 0 to 1.")
-@click.option("--tile", is_flag=True, help="See large pictures at full size: in windows, and as a whole (detect).")
+@click.option("--tile", is_flag=True, help="See large pictures at full size, in overlapping windows (detect, segment).")
 @click.option("--draw", is_flag=True, help="Draw the answers, also for more than 100 pictures.")
 @json_option
 @click.pass_obj

@@ -12,7 +12,7 @@ from resnet_tasks.data.check_pictures import Picture
 from resnet_tasks.data.drawing import WRONG, class_colors, draw_boxes, sized_to_draw
 from resnet_tasks.data.examples import Problem, Source
 
-_DRAWN, _WITH_DROPPED = 16, 5  # pictures; of these, pictures with rows that were left out
+_DRAWN, _ILL = 16, 5  # pictures; of these, pictures with rows that were left out
 _LEAST, _MOST = 400, 640  # pixels of the longer side
 _CUT_CAPTION = 3  # rows named under a picture
 
@@ -40,12 +40,23 @@ def chosen_pictures(source: Source, pictures: Sequence[Picture], with_dropped: C
         labels = source.splits[picture.split].annotations["labels"][picture.index]
         shows[place, labels[labels >= 0]] = True
     ill = [place for place, picture in enumerate(pictures) if picture.file in with_dropped]
-    chosen = ill[:: max(-(-len(ill) // _WITH_DROPPED), 1)]
-    with_boxes = np.any(shows, axis=1)
-    empty = np.setdiff1d(np.flatnonzero(~with_boxes), ill)[:1].tolist()
-    left: dict[str, list[int]] = {split: [] for split in source.splits}
-    for place in np.setdiff1d(np.flatnonzero(with_boxes), chosen).tolist():
-        left[pictures[place].split].append(place)
+    return varied(shows, [picture.split for picture in pictures], ill)
+
+
+def varied(shows: np.ndarray, splits: Sequence[str], ill: Sequence[int]) -> list[int]:
+    """Returns the places of a page's pictures: some of the ill ones, then what shows most classes, from all splits.
+
+    Args:
+        shows: bool `(pictures, classes)`, which classes each shows.
+        splits: The split of each.
+        ill: Places of pictures to be shown first.
+    """
+    chosen = list(ill[:: max(-(-len(ill) // _ILL), 1)])
+    with_some = np.any(shows, axis=1)
+    empty = np.setdiff1d(np.flatnonzero(~with_some), ill)[:1].tolist()
+    left: dict[str, list[int]] = {split: [] for split in splits}
+    for place in np.setdiff1d(np.flatnonzero(with_some), chosen).tolist():
+        left[splits[place]].append(place)
     shown: np.ndarray = np.any(shows[chosen], axis=0)
     while len(chosen) + len(empty) < _DRAWN and any(left.values()):
         for places in filter(None, left.values()):

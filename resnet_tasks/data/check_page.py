@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     from resnet_tasks.data.check_report import Finding, Histogram, Report
 
 _MOST_FILES = 20  # of a finding, as text; the page and JSON name all
+_LONGEST = 600  # characters of such a line: a film's frames may all be alike
 _OPEN_FILES = 4  # of a finding on the page; more are folded
 _SHOWN_SIDE = 64  # pixels of a miniature on the page
 _BAR = 30  # characters of the longest bar, as text
 _QUALITY = 85  # of the JPEGs on the page
+VOID_PIXELS = "void pixels"  # in `Report.pictures`, where pixels are counted
 
 _STYLE = """
 :root { color-scheme: light; --ink: #1c2733; --quiet: #5d6b7a; --line: #dfe4ea; --accent: #1769aa }
@@ -37,6 +39,8 @@ th:first-child, td:first-child { text-align: left; white-space: normal }
 tr.sum td { font-weight: 600 } tr.more td { color: var(--quiet) }
 .bar { display: inline-block; height: .8em; background: var(--accent); opacity: .75; border-radius: 2px }
 td.bars { text-align: left; min-width: 14rem }
+.swatch { display: inline-block; width: .8em; height: .8em; margin-right: .4em; border: 1px solid #8884 }
+.legend span.name { display: inline-block; margin-right: 1.1em; font-size: .88rem }
 figure { display: inline-block; margin: .5em; vertical-align: top }
 figcaption { font-size: 12px; max-width: 16em; overflow-wrap: anywhere; color: var(--quiet) }
 img { image-rendering: pixelated }
@@ -56,7 +60,7 @@ def text(report: "Report") -> str:
         lines += [report.histogram.title, *_columns(_bars(report.histogram)), ""]
     for finding in report.findings:
         lines.append(f"{finding.level}: {finding.what}")
-        lines += [f"    {file}" for file in finding.files[:_MOST_FILES]]
+        lines += [f"    {_shortened(file)}" for file in finding.files[:_MOST_FILES]]
         if len(finding.files) > _MOST_FILES:
             lines.append(f"    and {len(finding.files) - _MOST_FILES} more")
     lines += ["", _verdict(report)]
@@ -70,17 +74,22 @@ def html(report: "Report") -> str:
         "<div>" + "".join(_figure(file, miniature) for file, miniature in group) + "</div>" for group in report.samples
     )
     drawn = "".join(_drawn(caption, picture) for caption, picture in report.drawn)
+    of_what = "masks" if report.counted == "pixels" else "boxes"
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{title}</title><style>{_STYLE}</style></head><body>"
         f"<h1>{title}</h1><p>{markup.escape(report.format)}; {_verdict(report)}</p>"
         + "".join(_section(finding) for finding in report.findings)
-        + (f'<h2>Pictures with their boxes</h2><div class="drawn">{drawn}</div>' if drawn else "")
+        + (f'<h2>Pictures with their {of_what}</h2>{_legend(report)}<div class="drawn">{drawn}</div>' if drawn else "")
         + (_html_bars(report.histogram) if report.histogram else "")
         + (f'<h2>Duplicates</h2><div class="card">{groups}</div>' if groups else "")
         + f"<h2>{report.counted.capitalize()} of each class</h2>{_html_table(report)}</body></html>\n"
     )
+
+
+def _shortened(line: str) -> str:
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]} ... ({len(line) - _LONGEST} characters more)"
 
 
 def _verdict(report: "Report") -> str:
@@ -96,6 +105,8 @@ def _verdict(report: "Report") -> str:
 
 def _rows(report: "Report") -> list[list[str]]:
     """The table of classes: a head, a row for each class, their sum, and what else the splits hold."""
+    if report.counted == "pixels":
+        return _pixel_rows(report)
     splits = list(report.counts)
     with_ids = bool(report.source_ids)
     rows = [["class", *["id"] * with_ids, *splits]]
@@ -105,6 +116,33 @@ def _rows(report: "Report") -> list[list[str]]:
     rows.append(["all", *[""] * with_ids, *(str(sum(report.counts[split].values())) for split in splits)])
     for kind in next(iter(report.pictures.values()), ()):
         rows.append([kind, *[""] * with_ids, *(str(report.pictures[split][kind]) for split in splits)])
+    return rows
+
+
+def _pixel_rows(report: "Report") -> list[list[str]]:
+    """The table of classes in masks: for each split a class's share of the pixels, and the pictures that it is in."""
+    splits = list(report.counts)
+    with_ids = bool(report.source_ids)
+    totals = {split: max(sum(counts.values()), 1) for split, counts in report.counts.items()}
+    rows = [["class", *["id"] * with_ids]]
+    for split in splits:
+        rows[0] += [f"{split}: pixels", "pictures"]
+    for name in next(iter(report.counts.values()), ()):
+        row = [name, *[str(report.source_ids.get(name, ""))] * with_ids]
+        for split in splits:
+            row += [f"{report.counts[split][name] / totals[split]:.2%}", str(report.present[split][name])]
+        rows.append(row)
+    rows.append(["all", *[""] * with_ids])
+    for split in splits:
+        rows[-1] += [str(sum(report.counts[split].values())), str(report.pictures[split]["pictures"])]
+    rows.append(["void", *[""] * with_ids])
+    for split in splits:
+        void = report.pictures[split][VOID_PIXELS]
+        rows[-1] += [f"{void / max(sum(report.counts[split].values()) + void, 1):.2%}", ""]
+    for kind in next(iter(report.pictures.values()), ()):
+        if kind not in ("pictures", VOID_PIXELS):
+            cells = [cell for split in splits for cell in ("", str(report.pictures[split][kind]))]
+            rows.append([kind, *[""] * with_ids, *cells])
     return rows
 
 
@@ -131,12 +169,28 @@ def _columns(rows: list[list[str]]) -> list[str]:
 
 def _html_table(report: "Report") -> str:
     head, *rows = _rows(report)
-    classes = len(next(iter(report.counts.values())))
+    classes = len(next(iter(report.counts.values()), ()))
     lines = ["<tr>" + "".join(f"<th>{markup.escape(cell)}</th>" for cell in head) + "</tr>"]
     for place, row in enumerate(rows):
         kind = "" if place < classes else ' class="sum"' if place == classes else ' class="more"'
-        lines.append(f"<tr{kind}>" + "".join(f"<td>{markup.escape(cell)}</td>" for cell in row) + "</tr>")
+        cells = "".join(f"<td>{markup.escape(cell)}</td>" for cell in row[1:])
+        lines.append(f"<tr{kind}><td>{_swatch(report, row[0])}{markup.escape(row[0])}</td>{cells}</tr>")
     return f'<div class="card"><table>{"".join(lines)}</table></div>'
+
+
+def _swatch(report: "Report", name: str) -> str:
+    colour = report.colours.get(name)
+    return f'<span class="swatch" style="background:rgb{tuple(colour)}"></span>' if colour else ""
+
+
+def _legend(report: "Report") -> str:
+    """What the colours of the masks mean; the stripes are void."""
+    if not report.colours:
+        return ""
+    named = "".join(
+        f'<span class="name">{_swatch(report, name)}{markup.escape(name)}</span>' for name in report.colours
+    )
+    return f'<p class="legend">{named}<span class="name">striped: void</span></p>'
 
 
 def _html_bars(histogram: "Histogram") -> str:

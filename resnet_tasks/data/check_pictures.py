@@ -68,7 +68,8 @@ def decoded(source: Source, said: Callable[[Split, int], tuple[Hashable, str]]) 
 def notes(source: Source) -> Iterator[Finding]:
     """What the reader has to say, but for the sentences that quote a problem: the findings name all of these."""
     of_rows = (*source.rows.dropped, *source.rows.clipped) if source.rows else ()
-    told = [problem.what for problem in (*source.problems, *source.disagree, *of_rows)]
+    of_pairs = source.pairs.dropped if source.pairs else ()
+    told = [problem.what for problem in (*source.problems, *source.disagree, *of_rows, *of_pairs)]
     for note in source.notes:
         if not any(what in note for what in told):
             yield Finding("note", note)
@@ -119,7 +120,7 @@ def duplicated(pictures: list[Picture], truths: str) -> tuple[list[Finding], tup
 
     Args:
         pictures: All that decode.
-        truths: What their annotations hold: "classes" or "boxes".
+        truths: What their annotations hold: "classes", "boxes" or "masks".
 
     Returns:
         The findings, and groups to show as in `Report.samples`.

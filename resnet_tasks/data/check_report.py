@@ -33,14 +33,16 @@ class Report:
     Attributes:
         where: What was checked.
         format: How it was read.
-        counts: For each split the pictures (or boxes: `counted`) of each class, in the label map's order.
+        counts: For each split the pictures (or boxes or pixels: `counted`) of each class, in the label map's order.
         findings: Errors first.
         samples: Groups of duplicates to show: pairs of a file and its miniature, uint8 `(16, 16, 3)`.
-        counted: "pictures" or "boxes".
+        counted: "pictures", "boxes" or "pixels".
         source_ids: The source's own id of each class, where it has any.
-        pictures: Where boxes are counted, for each split its pictures by kind: all, background, ...
+        pictures: Where boxes or pixels are counted, for each split its pictures by kind: all, background, ...
         histogram: Of the boxes' sizes.
-        drawn: Pictures with their boxes, and what stands below each.
+        drawn: Pictures with their boxes or masks, and what stands below each.
+        present: Where pixels are counted, for each split the pictures that each class is in.
+        colours: RGB of each class in the masks drawn.
     """
 
     where: str
@@ -53,6 +55,8 @@ class Report:
     pictures: dict[str, dict[str, int]] = field(default_factory=dict)
     histogram: Histogram | None = None
     drawn: tuple[tuple[str, Image.Image], ...] = field(default=(), repr=False)
+    present: dict[str, dict[str, int]] = field(default_factory=dict)
+    colours: dict[str, tuple[int, int, int]] = field(default_factory=dict)
 
     @property
     def errors(self) -> bool:
@@ -69,16 +73,18 @@ class Report:
         return check_page.html(self)
 
     def to_json(self) -> dict:
-        of_boxes = {
-            "source_ids": self.source_ids,
-            "pictures": self.pictures,
-            "box_sizes": self.histogram.bins if self.histogram else {},
-        }
+        more: dict[str, object] = {}
+        if self.counted != "pictures":
+            more = {"source_ids": self.source_ids, "pictures": self.pictures}
+        if self.counted == "boxes":
+            more["box_sizes"] = self.histogram.bins if self.histogram else {}
+        if self.counted == "pixels":
+            more["pictures_with"] = self.present
         return {
             "where": self.where,
             "format": self.format,
             "counts": self.counts,
-            **(of_boxes if self.counted == "boxes" else {}),
+            **more,
             "errors": self.errors,
             "findings": [
                 {"level": finding.level, "what": finding.what, "files": list(finding.files)}

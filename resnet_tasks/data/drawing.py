@@ -105,7 +105,7 @@ def draw_boxes(
     texts = list(names) if scores is None else [f"{name} {score:.2f}" for name, score in zip(names, scores)]
     picture = (image if isinstance(image, Image.Image) else Image.fromarray(image)).convert("RGBA")
     width = max(_THINNEST, round(max(picture.size) * _LINE))
-    font = _font(max(_SMALLEST, round(max(picture.size) * _FONT)))
+    font = lettering(max(_SMALLEST, round(max(picture.size) * _FONT)))
     layer = Image.new("RGBA", picture.size)
     pen = ImageDraw.Draw(layer)
     order = np.argsort(-np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), kind="stable")
@@ -187,7 +187,7 @@ def luminance(colour: Colour) -> float:
 
 
 @functools.cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def lettering(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """Matplotlib's DejaVu Sans, which has the letters of most alphabets; Matplotlib itself is not imported."""
     found = importlib.util.find_spec("matplotlib")
     folder = found and found.submodule_search_locations and found.submodule_search_locations[0]

@@ -8,7 +8,7 @@ An example is a plain dict from the reader to the loss. Its keys, where present:
     labels   int32 (n,), one for each box; -1 is padding
     crowd    bool (n,), whether a box surrounds many things at once (COCO's iscrowd)
     area     float64 (n,), of the thing in the box, in pixels, as its source counts it
-    mask     uint8 (height, width), an index of `LabelMap.names` for each pixel
+    mask     uint8 (height, width), an index of `LabelMap.names` for each pixel, 255 where it is of no class
     id       string scalar, the file the picture came from
     index    int64 scalar, the place in its split
     epoch    int64 scalar, from 0
@@ -26,6 +26,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from resnet_tasks.data import masks as mask_files
+from resnet_tasks.data.masks import Masks
 from resnet_tasks.data.records import Records
 from resnet_tasks.errors import DataError, nearest
 
@@ -139,6 +141,20 @@ class Rows:
     clipped: tuple[Problem, ...] = ()
 
 
+@dataclass(frozen=True)
+class Pairs:
+    """What became of a source's pairs of a picture and a mask.
+
+    Attributes:
+        total: Pairs that were looked for, broken ones too.
+        dropped: Those that cannot be used.  What is said of each begins with its kind: "no mask", "no picture", "size",
+            "ids", "jpeg" or "unreadable".
+    """
+
+    total: int
+    dropped: tuple[Problem, ...] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
     """The pictures of one split, with random access, and what is known of each.
@@ -151,6 +167,7 @@ class Split:
         annotations: Arrays whose first axis is the picture; "label" int32 in classification.
         by_pillow: Places in `paths` of files that TensorFlow cannot read and Pillow can.
         records: The pictures' places in record files, or None; exactly one of the three is set.
+        masks: Of segmentation: the pictures' masks.
     """
 
     name: str
@@ -160,6 +177,7 @@ class Split:
     annotations: dict[str, np.ndarray] = field(default_factory=dict)
     by_pillow: frozenset[int] = frozenset()
     records: Records | None = None
+    masks: Masks | None = None
 
     def __post_init__(self):
         held = [source for source in (self.paths, self.encoded, self.records) if source is not None]
@@ -167,6 +185,7 @@ class Split:
             raise ValueError("a split holds either paths or encoded pictures or records")
         lengths = {len(self.ids), len(held[0])}
         lengths.update(len(array) for array in self.annotations.values())
+        lengths.update(() if self.masks is None else {len(self.masks)})
         if len(lengths) > 1:
             raise ValueError(f"the parts of split {self.name!r} differ in length: {lengths}")
 
@@ -184,6 +203,7 @@ class Split:
             records=None if self.records is None else self.records.subset(places),
             annotations={key: array[places] for key, array in self.annotations.items()},
             by_pillow=frozenset(new for new, place in enumerate(places) if place in self.by_pillow),
+            masks=None if self.masks is None else self.masks.subset(places),
         )
 
     def fingerprint(self) -> str:
@@ -191,6 +211,7 @@ class Split:
         sha = hashlib.sha256("\n".join(name.rpartition("/")[2] for name in self.ids).encode())
         for key, array in sorted(self.annotations.items()):
             sha.update(f"\n{key} {array.dtype} {array.shape} ".encode() + np.ascontiguousarray(array).tobytes())
+        sha.update(b"" if self.masks is None else mask_files.fingerprint(self.masks))
         return sha.hexdigest()[:16]
 
     def read(self, index: int) -> bytes:
@@ -251,6 +272,7 @@ class Source:
         notes: Sentences to print: what was found, how it was split, what was left out.
         rows: Of boxes: how many there are, and which could not be used.
         disagree: Of boxes: pictures whose size is not what their annotation says.
+        pairs: Of masks: how many pairs with a picture there are, and which could not be used.
     """
 
     where: str
@@ -261,6 +283,7 @@ class Source:
     notes: tuple[str, ...] = ()
     rows: Rows | None = None
     disagree: tuple[Problem, ...] = ()
+    pairs: Pairs | None = None
 
 
 def _reencode(entry: bytes | np.ndarray) -> bytes:

@@ -1,4 +1,4 @@
-"""Mixup and cutmix, within groups of consecutive pictures of an epoch, and mixup of pictures with boxes.
+"""Mixup and cutmix, within groups of consecutive pictures of an epoch; mixup with boxes, and cutmix with masks.
 
 An operation is `get_x(parameters) -> fn(group, keys) -> group`: `group` holds `image` `(G, height, width, 3)` RGB
 0..255 (uint8 or float32, kept), `label` `(G, classes)` float32 and, if there, `weight` `(G,)`; `keys` is `(G, 2)`, one
@@ -90,6 +90,27 @@ def get_box_mixup(alpha: float, probability: float) -> Mixing:
         }
 
     return box_mixup
+
+
+def get_mask_cutmix(alpha: float, probability: float) -> Mixing:
+    """With `probability`, cutmix of pictures with masks (French et al. 2020, arXiv 1906.01916, section 3.2).
+
+    In place of `label` the group holds `mask` `(G, height, width)` uint8. The box is drawn as `get_cutmix`'s, and holds
+    the partner's picture and mask. Each pixel keeps its own label, so the weights stay as they are.
+    """
+
+    def mask_cutmix(group: Group, keys: tf.Tensor) -> Group:
+        keys = salted(keys, Salt.MASK_CUTMIX)
+        image, mask = group["image"], group["mask"]
+        wanted = _each(keys, lambda key: uniform(salted(key, 0))) < probability
+        if "weight" in group:
+            wanted &= tf.roll(group["weight"], 1, axis=0) > 0
+        rows, columns = _boxes(salted(keys, 1), alpha, image)
+        rows &= wanted[:, None]
+        pasted = tf.where(rows[:, :, None] & columns[:, None, :], tf.roll(mask, 1, axis=0), mask)
+        return {**group, "image": _paste(image, tf.roll(image, 1, axis=0), rows, columns), "mask": pasted}
+
+    return mask_cutmix
 
 
 def _mix(

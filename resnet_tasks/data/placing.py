@@ -88,7 +88,7 @@ def get_placement(
         if crop > 0:
             image, boxes = _cropped(salted(key, 0), image, boxes, labels, crop)
         size, shape = tf.constant(size_hw, tf.float32), height_and_width(image)
-        factor, offset = _scale_and_offset(salted(key, 1), shape, size, scale, expand, most_expand)
+        factor, offset = scale_and_offset(salted(key, 1), shape, size, scale, expand, most_expand)
         canvas = lay(image, tf.cast(size, tf.int32), factor, offset)
         boxes, visible = lay_boxes(boxes, labels, size, shape, factor, offset, min_visible)
         boxes, labels = keep_largest(boxes, labels, visible, max_boxes)
@@ -131,23 +131,28 @@ def crop_window(key: tf.Tensor, image: tf.Tensor, boxes: tf.Tensor, labels: tf.T
     return tf.cast(window, tf.int32)
 
 
-def _scale_and_offset(
+def scale_and_offset(
     key: tf.Tensor,
     shape: tf.Tensor,
     size: tf.Tensor,
     scale: tuple[float, float],
     expand: float,
     most_expand: float,
+    fit: tuple[int, int] | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Where a picture of `shape` comes to lie on a canvas of `size`; the parameters are `get_placement`'s."""
+    """Where a picture of `shape` comes to lie on a canvas of `size`; the parameters are `get_placement`'s.
+
+    With `fit`, a height and width, the scale is the letterbox's of a canvas of that size, and the place is random.
+    """
     choices, place, inner_place = tf.split(uniform(key, [7]), [3, 2, 2])
     larger, offset = shape, tf.zeros([2])
     if expand > 0:
         larger *= tf.where(choices[0] < expand, 1.0 + (most_expand - 1.0) * choices[1], 1.0)
-    factor = letterbox_scale(larger, size)
+    factor = letterbox_scale(larger, size if fit is None else tf.constant(fit, tf.float32))
     # Products of products would be reordered in graphs, and differ from eager mode's in their last bit.
     if scale != (1.0, 1.0):
         factor *= log_uniform(choices[2], scale)
+    if scale != (1.0, 1.0) or fit is not None:
         offset += place * (size - factor * larger)
     if expand > 0:
         offset += inner_place * (factor * larger - factor * shape)
@@ -156,10 +161,7 @@ def _scale_and_offset(
 
 def lay(image: tf.Tensor, size: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
     """The picture, scaled, its top left corner at `offset` `(2,)` y and x, on a canvas of `size` `(2,)` int32."""
-    low = tf.math.ceil(offset - 0.5 + _HAIR)
-    high = tf.floor(offset + scale * height_and_width(image) - 0.5 - _HAIR) + 1.0
-    limit = tf.cast(size, tf.float32)
-    low, high = tf.clip_by_value(low, 0.0, limit), tf.clip_by_value(high, 0.0, limit)
+    low, high = seen_range(height_and_width(image), size, scale, offset)
     first, seen = tf.cast(low, tf.int32), tf.cast(tf.maximum(high - low, 0.0), tf.int32)
     pixels = as_pixels(_resample(image, tf.maximum(seen, 1), scale, offset - low), image.dtype)
     pixels = pixels[: seen[0], : seen[1]]  # it may be that nothing is seen
@@ -168,6 +170,17 @@ def lay(image: tf.Tensor, size: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) 
     flat = tf.reshape(pixels, [seen[0], 3 * seen[1]])
     canvas = tf.pad(flat, around * [[1], [3]], constant_values=tf.constant(FILL, image.dtype))
     return tf.reshape(canvas, tf.concat([size, [3]], 0))
+
+
+def seen_range(shape: tf.Tensor, size: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The canvas pixels that show a picture of `shape`, as `lay` moves it: whole numbers, float32 `(2,)` y and x.
+
+    Returns the first pixel, and the one behind the last; nothing is seen where the latter is not the larger.
+    """
+    low = tf.math.ceil(offset - 0.5 + _HAIR)
+    high = tf.floor(offset + scale * shape - 0.5 - _HAIR) + 1.0
+    limit = tf.cast(size, tf.float32)
+    return tf.clip_by_value(low, 0.0, limit), tf.clip_by_value(high, 0.0, limit)
 
 
 def _resample(image: tf.Tensor, size: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:

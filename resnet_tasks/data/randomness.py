@@ -32,6 +32,8 @@ class Salt(IntEnum):
     PLACING = 10
     MOSAIC = 11
     BOX_MIXUP = 12
+    MASK_PLACING = 13
+    MASK_CUTMIX = 14
 
 
 def picture_key(seed: int | tf.Tensor, epoch: int | tf.Tensor, index: int | tf.Tensor) -> tf.Tensor:

@@ -1,37 +1,19 @@
 """What an evaluation of a detector writes beside metrics.json: tables, all predictions, two plots."""
 
-import csv
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from resnet_tasks.data.examples import LabelMap, Split
+from resnet_tasks.data.tables_and_plots import COLORS, GRAY, figure_and_axes, write_plot, write_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 OF_A_CLASS = ("AP", "AP50", "AR100", "precision", "recall", "f1", "boxes")
 FEW = 6  # up to so many classes have a colour and a name each
-COLORS = ("#1769aa", "#d9730d", "#2e7d32", "#8e3b9e", "#6b7683", "#b5332e")
-GRAY = "#9aa5b1"
-LOOKS: dict[Any, Any] = {  # those of the report that shows the plots
-    "font.size": 9,
-    "font.family": "sans-serif",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": GRAY,
-    "axes.labelcolor": "#5d6b7a",
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.color": "#e8ecf0",
-    "xtick.color": "#5d6b7a",
-    "ytick.color": "#5d6b7a",
-    "legend.frameon": False,
-    "lines.linewidth": 1.6,
-    "svg.fonttype": "path",  # a viewer's fonts differ, and so would the widths
-    "svg.hashsalt": "resnet-tasks",  # the same numbers give the same file
-}
 
 
 def write(measured: Mapping, folder: Path, split: Split, labels: LabelMap) -> None:
@@ -50,18 +32,18 @@ def write(measured: Mapping, folder: Path, split: Split, labels: LabelMap) -> No
         labels: The model's.
     """
     by_class = ([name, *(row[measure] for measure in OF_A_CLASS)] for name, row in measured["per_class"].items())
-    _write_csv(folder / "per_class.csv", ("class", *OF_A_CLASS), by_class)
+    write_table(folder / "per_class.csv", ("class", *OF_A_CLASS), by_class)
     names = (*labels.names, "background")
     counts = ([name, *row] for name, row in zip(names, measured["confusion"]))
-    _write_csv(folder / "confusion.csv", ("truth", *names), counts)
+    write_table(folder / "confusion.csv", ("truth", *names), counts)
     columns = ("file", "truth", "answer", "score", "x0", "y0", "x1", "y1")
-    _write_csv(folder / "mistakes.csv", columns, (_mistake(row, split, labels) for row in measured["mistakes"]))
+    write_table(folder / "mistakes.csv", columns, (_mistake(row, split, labels) for row in measured["mistakes"]))
     _write_list(folder / "predictions.json", measured["predictions"])
     plots = folder / "plots"
     plots.mkdir(exist_ok=True)
     has_points = bool(measured["by_threshold"]["threshold"])
-    _write_plot(plots / "precision_recall.svg", _precision_recall if measured["curves"] else None, measured)
-    _write_plot(plots / "f1_by_threshold.svg", _f1_by_threshold if has_points else None, measured)
+    write_plot(plots / "precision_recall.svg", partial(_precision_recall, measured) if measured["curves"] else None)
+    write_plot(plots / "f1_by_threshold.svg", partial(_f1_by_threshold, measured) if has_points else None)
 
 
 def _mistake(row: Mapping, split: Split, labels: LabelMap) -> list:
@@ -69,13 +51,6 @@ def _mistake(row: Mapping, split: Split, labels: LabelMap) -> list:
     answer = "missed" if row["answer"] is None else labels.names[row["answer"]]
     score = "" if row["score"] is None else f"{row['score']:.6f}"
     return [split.ids[row["index"]], truth, answer, score, *(f"{side:.2f}" for side in row["box"])]
-
-
-def _write_csv(path: Path, columns: Iterable[str], rows: Iterable) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(rows)
 
 
 def _write_list(path: Path, rows: Iterable[Mapping]) -> None:
@@ -89,24 +64,13 @@ def _write_list(path: Path, rows: Iterable[Mapping]) -> None:
         file.write("[]\n" if before == "[" else "\n]\n")
 
 
-def _write_plot(path: Path, plot: Callable | None, measured: Mapping) -> None:
-    """The plot as SVG, without a date; no file where there is nothing to draw."""
-    path.unlink(missing_ok=True)
-    if plot is None:
-        return
-    import matplotlib
-
-    with matplotlib.rc_context(LOOKS):
-        plot(measured).savefig(path, format="svg", transparent=True, metadata={"Date": None})
-
-
 def _precision_recall(measured: Mapping) -> "Figure":
     """Precision over recall at IoU 0.5, with a dot where the threshold stands.
 
     A curve is COCO's: at each recall the best precision that any threshold gives with as much; so a dot may lie below.
     Of more than a few classes only their mean has a colour.
     """
-    figure, axes = _figure()
+    figure, axes = figure_and_axes()
     rows = {name: measured["per_class"][name] for name in measured["curves"]}
     few = len(rows) <= FEW
     for number, (name, curve) in enumerate(measured["curves"].items()):
@@ -129,21 +93,13 @@ def _precision_recall(measured: Mapping) -> "Figure":
 
 def _f1_by_threshold(measured: Mapping) -> "Figure":
     """F1, precision and recall at IoU 0.5, of all classes together, for every threshold; the chosen one is marked."""
-    figure, axes = _figure()
+    figure, axes = figure_and_axes()
     swept = measured["by_threshold"]
     for color, (name, label) in zip(COLORS, (("f1", "F1"), ("precision", "precision"), ("recall", "recall"))):
-        wide = {} if name == "f1" else {"linewidth": 1}
+        wide: dict[str, Any] = {} if name == "f1" else {"linewidth": 1}
         axes.plot(swept["threshold"], swept[name], color=color, label=label, **wide)
     label = f"threshold: {measured['threshold']:.3g}"
     axes.axvline(measured["threshold"], color=GRAY, linestyle=":", linewidth=1.2, label=label, zorder=1)
     axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="threshold")
     axes.legend(loc="best")
     return figure
-
-
-def _figure() -> tuple:
-    """A figure as wide as a phone, and its axes; it is pyplot's in nothing."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(3.7, 2.8), layout="constrained")
-    return figure, figure.subplots()

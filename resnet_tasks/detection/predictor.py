@@ -6,6 +6,7 @@ import tensorflow as tf
 from PIL import Image
 
 from resnet_tasks.data.drawing import class_colors, draw_boxes, sized_to_draw
+from resnet_tasks.data.examples import LabelMap
 from resnet_tasks.data.placing import letterbox
 from resnet_tasks.detection.detector import Detector
 from resnet_tasks.task import Predictor, largest_difference
@@ -129,12 +130,13 @@ def differences(expected: dict, got: dict, sides: np.ndarray) -> dict[str, float
     return {**found, **largest_difference(rest, got)}
 
 
-def draw(image: np.ndarray, prediction: dict, truth: dict | None = None) -> Image.Image:
+def draw(image: np.ndarray, prediction: dict, labels: LabelMap | None = None, truth: dict | None = None) -> Image.Image:
     """The picture `(height, width, 3)` uint8 with its boxes; with a truth, that beside it on the left.
 
     Args:
         image: RGB.
         prediction: As `describe` words it.
+        labels: Of the model; boxes are drawn in the house's own colours.
         truth: `boxes` `(n, 4)` and `label_names` of a picture that was annotated.
     """
     if truth is None:

@@ -170,7 +170,8 @@ class Detection(Task):
         real = known["labels"] >= 0
         ids = known["labels"][real].tolist()
         names = [self.labels.names[label] for label in ids]
-        return draw(image, prediction, {"boxes": known["boxes"][real], "label_ids": ids, "label_names": names})
+        truth = {"boxes": known["boxes"][real], "label_ids": ids, "label_names": names}
+        return draw(image, prediction, truth=truth)
 
     def matched(self, source: Source, mapping: Mapping[str, str] | None = None) -> "Detection":
         ids = np.append(self.labels.match(source.labels, mapping), -1)  # -1, padding, stays -1

@@ -5,16 +5,13 @@ the canvas, shows those that no window holds.  At a seam between windows a thing
 taken for stands at `merge`.
 """
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-# Neighbouring windows share a fifth of their side, or more: what is no larger than that is seen whole in one of them,
-# and what is larger still has a twentieth of the canvas's side in a whole picture four times as large.  Sharing half
-# would take 2.6 times as many windows.
-SHARED_PARTS = 5
+from resnet_tasks.geometry.windows import windows
+
 # A box is cut if it comes this near to the seam: a detector's edges are off by a pixel or two, and by some percent of a
 # large thing's side.  Taking a whole box for a cut one does no harm where the other window shows the same.
 NEAR_PIXELS, NEAR_SHARE = 2.0, 0.05
@@ -55,16 +52,6 @@ class Found:
         """Some of the boxes."""
         parts = {name: getattr(self, name)[rows] for name in ("boxes", "scores", "labels", "views")}
         return replace(self, **parts)
-
-
-def windows(size_hw: tuple[int, int], tile_hw: tuple[int, int]) -> np.ndarray:
-    """int64 `(n, 4)` xyxy: windows of `tile_hw` that cover a picture of `size_hw`, row by row.
-
-    None reaches beyond the picture: along a side that is shorter than the tile's a window is as long as that.  The
-    first and the last lie flush with the borders, those between are spread evenly.
-    """
-    (tops, height), (lefts, width) = (_along(*lengths) for lengths in zip(size_hw, tile_hw))
-    return np.array([(left, top, left + width, top + height) for top in tops for left in lefts], np.int64)
 
 
 def tiled(image: np.ndarray, tile_hw: tuple[int, int], answer: Callable[[Iterable], Iterable[dict]]) -> dict:
@@ -120,15 +107,6 @@ def merge(found: Found) -> Found:
 
 
 _EACH = ("scores", "label_ids", "label_names")
-
-
-def _along(length: int, tile: int) -> tuple[list[int], int]:
-    """Where the windows along one side begin, and how long they are."""
-    if length <= tile:
-        return [0], length
-    apart = max(1, tile - -(-tile // SHARED_PARTS))
-    steps = math.ceil((length - tile) / apart)
-    return [step * (length - tile) // steps for step in range(steps + 1)], tile
 
 
 def _best_views(found: Found, cut: np.ndarray) -> np.ndarray:

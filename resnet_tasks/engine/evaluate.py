@@ -74,8 +74,20 @@ class Evaluator:
         kind = self._strategy.experimental_local_results(value)[0].dtype
         if kind in GATHERED:
             return self._strategy.gather(value, axis=0)
+        if kind == tf.string:
+            return self._gather_texts(value)
         wide = self._strategy.run(lambda part: tf.cast(part, tf.int64), args=(value,))
         return tf.cast(self._strategy.gather(wide, axis=0), kind)
+
+    def _gather_texts(self, value) -> tuple:
+        """Strings `(batch,)` of all replicas, as bytes `(batch, longest)` and lengths: no reduction takes strings."""
+        lengths = self._strategy.gather(self._strategy.run(tf.strings.length, args=(value,)), axis=0)
+        longest = tf.maximum(tf.reduce_max(lengths), 1)
+
+        def as_bytes(texts):
+            return tf.cast(tf.io.decode_raw(texts, tf.uint8, fixed_length=longest), tf.int32)
+
+        return self._strategy.gather(self._strategy.run(as_bytes, args=(value,)), axis=0), lengths
 
     def _rows(self, values: dict) -> list[dict]:
         """One dict a replica."""
@@ -85,4 +97,10 @@ class Evaluator:
 
 
 def _arrays(values: dict) -> dict[str, np.ndarray]:
-    return {name: value.numpy() for name, value in values.items()}
+    return {name: _texts(*value) if isinstance(value, tuple) else value.numpy() for name, value in values.items()}
+
+
+def _texts(rows, lengths) -> np.ndarray:
+    """Strings as `_gather_texts` gives them, `(batch,)` of bytes."""
+    found = [row[:length].tobytes() for row, length in zip(rows.numpy().astype(np.uint8), lengths.numpy())]
+    return np.array(found, object)

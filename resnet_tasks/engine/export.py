@@ -44,6 +44,16 @@ class Servable(tf.Module):
         pixels = tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")
         self.from_bytes = tf.function(self._from_bytes, input_signature=[encoded], autograph=False)
         self.from_images = tf.function(self._from_images, input_signature=[pixels], autograph=False)
+        self.scored = None
+        if hasattr(predictor, "scores"):
+            windows = tf.TensorSpec([None, *predictor.canvas()["image"].shape], tf.uint8, name="images")
+            self.scored = tf.function(self._scored, input_signature=[windows], autograph=False)
+
+    @property
+    def signatures(self) -> dict:
+        """What is exported; `serve_scores` where the task answers large pictures by their windows' scores."""
+        found = {"serving_default": self.from_bytes, "serve_images": self.from_images}
+        return found if self.scored is None else {**found, "serve_scores": self.scored}
 
     def _from_bytes(self, image_bytes):
         """Answers for encoded pictures `[batch]` of any sizes, with `label_names` and `readable`."""
@@ -65,7 +75,10 @@ class Servable(tf.Module):
     def _from_images(self, images):
         """Answers for pictures of one size `[batch, height, width, 3]` uint8."""
         batch = tf.map_fn(self.predictor.prepare, images, fn_output_signature=self.predictor.canvas())
-        return self.predictor.answer(batch)
+        return self.predictor.answer_alike(batch)
+
+    def _scored(self, images):
+        return {"probabilities": self.predictor.scores(images)}
 
 
 def export_saved_model(
@@ -93,8 +106,7 @@ def export_saved_model(
         with tempfile.TemporaryDirectory() as assets:
             (Path(assets) / LABELS).write_text(json.dumps(labels.to_json(), indent=1, ensure_ascii=False))
             servable = Servable(predictor, labels, Path(assets))
-            signatures = {"serving_default": servable.from_bytes, "serve_images": servable.from_images}
-            tf.saved_model.save(servable, str(part), signatures=signatures)
+            tf.saved_model.save(servable, str(part), signatures=servable.signatures)
             parity = compare(servable, part, pictures)
         (part / "model_card.json").write_text(json.dumps(card, indent=1, ensure_ascii=False))
         (part / "parity.json").write_text(json.dumps(parity, indent=1))

@@ -33,8 +33,11 @@ class Loaded:
         predictor: The Keras model's; `None` of an artefact.
         saved: The SavedModel inside; `None` of a Keras model.
         image_size: `(height, width)` of the canvas that pictures are brought to.
-        tiled: The task's way to answer a large picture in windows, `(image, size_hw, answer) -> answer`, where
-            `answer` gives those of an iterator of pictures; `None` where it has none.
+        tiled: The task's way to answer a large picture in windows; `None` where it has none.  `(image, size_hw, answer)
+            -> answer`, as it is described, where `answer` gives those of an iterator of pictures; or `(image, size_hw,
+            scores) -> answers`, a batch of one.
+        scores: Of windows as large as the canvas, `(batch, height, width, 3)` uint8, the scores that `tiled` puts
+            together; `None` where that takes answers.
     """
 
     def __init__(self, task: str, labels: LabelMap, answer: Callable, describe: Callable, keras_model, path: Path):
@@ -43,6 +46,7 @@ class Loaded:
         self.saved: Any = None
         self.image_size: tuple[int, int] = getattr(keras_model, "image_size", (0, 0))
         self.tiled: Any = None
+        self.scores: Callable | None = None
         self._answer, self._describe = answer, describe
 
     @classmethod
@@ -51,6 +55,8 @@ class Loaded:
         servable = Servable(predictor, labels)
         loaded = cls(task, labels, servable.from_bytes, predictor.describe, predictor.model, path)
         loaded.predictor = predictor
+        if servable.scored is not None:
+            loaded.scores = lambda images: servable.scored(tf.constant(images))["probabilities"].numpy()
         return loaded
 
     @classmethod
@@ -74,6 +80,9 @@ class Loaded:
             path,
         )
         loaded.saved = saved  # its variables live as long as it does
+        if "serve_scores" in saved.signatures:
+            scored = saved.signatures["serve_scores"]
+            loaded.scores = lambda images: scored(images=tf.constant(images))["probabilities"].numpy()
         loaded.image_size = height, width
         return loaded
 
@@ -136,7 +145,11 @@ class Loaded:
                 continue
             for name, _, image in group:
                 try:
-                    yield {"file": name, **self.tiled(image, self.image_size, answers_of)}
+                    if self.scores is None:
+                        yield {"file": name, **self.tiled(image, self.image_size, answers_of)}
+                    else:
+                        answers = self.tiled(image, self.image_size, self.scores)
+                        yield {"file": name, **self._describe(answers, 0, threshold)}
                 except DataError as error:
                     yield {"file": name, "error": str(error)}
 

@@ -39,7 +39,9 @@ def measure_and_write(task: Task, loaded: Loaded, split: str, folder: Path) -> d
         measured = Evaluator(task, loaded.keras_model, tf.distribute.get_strategy(), split).run()
     folder.mkdir(parents=True, exist_ok=True)
     task.findings(measured, folder)
-    _draw_mistakes(task, loaded, split, measured.get("mistakes", []), folder / "mistakes")
+    _draw(task, loaded, split, measured.get("mistakes", [])[:MOST_DRAWN], folder / "mistakes")
+    if "best" in measured:
+        _draw(task, loaded, split, measured["best"], folder / "best")
     metrics = {key: value for key, value in measured.items() if key not in task.details}
     write_aside(folder / "metrics.json", json.dumps(metrics, indent=1, allow_nan=False) + "\n")
     return metrics
@@ -55,18 +57,18 @@ def _artefact_pairs(task: Task, loaded: Loaded, split: str) -> Iterator[tuple[di
         yield answers, {**targets, "index": indices, "weight": answers["readable"].astype(np.float32)}
 
 
-def _draw_mistakes(task: Task, loaded: Loaded, split: str, mistakes: list[dict], folder: Path) -> None:
+def _draw(task: Task, loaded: Loaded, split: str, chosen: list[dict], folder: Path) -> None:
+    """Draws answers of pictures, each named by its `index` in the split."""
     folder.mkdir(exist_ok=True)
     for old in folder.glob("*.png"):
         old.unlink()
-    chosen = mistakes[:MOST_DRAWN]
     pictures = task.batches(split, training=False).split
-    encoded = [pictures.read(mistake["index"]) for mistake in chosen]
+    encoded = [pictures.read(picture["index"]) for picture in chosen]
     if not encoded:
         return
     from resnet_tasks.data.decode import decode_array
 
-    for number, (mistake, prediction) in enumerate(zip(chosen, loaded.predict(encoded))):
+    for number, (picture, prediction) in enumerate(zip(chosen, loaded.predict(encoded))):
         if "error" not in prediction:
             image = decode_array(encoded[number])
-            task.beside_truth(image, prediction, split, mistake["index"]).save(folder / f"{number:02d}.png")
+            task.beside_truth(image, prediction, split, picture["index"]).save(folder / f"{number:02d}.png")

@@ -3,11 +3,13 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from resnet_tasks.data.decode import decode_array
+from resnet_tasks.data.examples import LabelMap
 from resnet_tasks.data.formats import SUFFIXES
 from resnet_tasks.engine.checkpoints import write_aside
 from resnet_tasks.engine.loaded import Loaded
@@ -16,10 +18,26 @@ from resnet_tasks.errors import UsageError
 MOST_LISTED = 100  # pictures whose answers are returned, and drawn without being asked to
 
 
+@dataclass(frozen=True)
+class Paper:
+    """How a task's answers are put on paper.
+
+    Attributes:
+        draw: `(image, answer, labels)` to a Pillow picture.
+        keep: `(answer, path without a suffix or None, labels) -> answer` as JSON can hold it; what cannot stand in a
+            line of text goes to files of that name.
+        conclude: `(folder, answers, labels) -> {file name: text}`: what is written of all answers together.
+    """
+
+    draw: Callable
+    keep: Callable = lambda answer, path, labels: answer
+    conclude: Callable = lambda folder, answers, labels: {}
+
+
 def predict_files(
     loaded: Loaded,
     what: list[str],
-    draw_one: Callable,
+    paper: Paper,
     output,
     threshold: float | None,
     draw: bool,
@@ -30,7 +48,9 @@ def predict_files(
     if output is None:
         if len(files) > MOST_LISTED:
             raise UsageError(f"{len(files)} pictures: more than {MOST_LISTED} need --output DIR for their answers")
-        return {"pictures": list(loaded.predict(files, threshold, tile))}
+        return {
+            "pictures": [_kept(paper, answer, None, loaded.labels) for answer in loaded.predict(files, threshold, tile)]
+        }
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     lines = folder / "predictions.jsonl"
@@ -39,11 +59,16 @@ def predict_files(
     drawn = len(files) <= MOST_LISTED or draw
     with lines.open("a", encoding="utf-8") as written:
         for answer in loaded.predict(iter(wanted), threshold, tile):
+            path = folder / _called(answer["file"])
             if drawn and "error" not in answer:
-                draw_one(decode_array(answer["file"]), answer).save(folder / _drawing(answer["file"]))
+                picture = decode_array(answer["file"])
+                paper.draw(picture, answer, loaded.labels).save(path.with_name(f"{path.name}.png"))
+            answer = _kept(paper, answer, path, loaded.labels)
             written.write(json.dumps(answer, ensure_ascii=False) + "\n")
             written.flush()
             done[answer["file"]] = answer
+    for name, text in paper.conclude(folder, list(done.values()), loaded.labels).items():
+        write_aside(folder / name, text)
     answers = [done[file] for file in files]
     if len(files) <= MOST_LISTED:
         return {"pictures": answers, "output": str(folder)}
@@ -108,6 +133,10 @@ def _earlier(folder: Path, lines: Path, model: str, tile: bool) -> dict[str, dic
     return done
 
 
-def _drawing(file: str) -> str:
-    """A file name for the drawn picture; the hash tells apart equal names of different folders."""
-    return f"{Path(file).stem}-{hashlib.sha256(file.encode()).hexdigest()[:6]}.png"
+def _kept(paper: Paper, answer: dict, path: Path | None, labels: LabelMap) -> dict:
+    return answer if "error" in answer else paper.keep(answer, path, labels)
+
+
+def _called(file: str) -> str:
+    """What the files of a picture's answer are called; the hash tells apart equal names of different folders."""
+    return f"{Path(file).stem}-{hashlib.sha256(file.encode()).hexdigest()[:6]}"

@@ -250,7 +250,7 @@ class Trainer:
         best = False
         if self.evaluator and (epoch % self.settings.evaluate_every == 0 or self._ended()):
             measured = self._evaluate(self.evaluator)
-            row |= {f"val_{key}": value for key, value in measured.items() if isinstance(value, (int, float))}
+            row |= {f"val_{key}": value for key, value in self.task.logged(measured).items()}
             best = self._judge(measured, epoch)
         progress.seconds = time.monotonic() - self._started
         row["seconds"] = round(progress.seconds, 1)

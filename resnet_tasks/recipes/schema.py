@@ -5,12 +5,17 @@ from typing import TypeAlias
 from resnet_tasks.errors import UsageError, nearest
 from resnet_tasks.recipes.classify import ClassifyRecipe
 from resnet_tasks.recipes.detect import DetectRecipe
+from resnet_tasks.recipes.segment import SegmentRecipe
 
-Recipe: TypeAlias = ClassifyRecipe | DetectRecipe
-RECIPES: dict[str, type[Recipe]] = {"classify": ClassifyRecipe, "detect": DetectRecipe}
+Recipe: TypeAlias = ClassifyRecipe | DetectRecipe | SegmentRecipe
+RECIPES: dict[str, type[Recipe]] = {"classify": ClassifyRecipe, "detect": DetectRecipe, "segment": SegmentRecipe}
 
 # What a task takes where no recipe is named: people's own pictures.
-FOLDER_RECIPES = {"classify": "classification/folder_resnet50", "detect": "detection/folder_retinanet"}
+FOLDER_RECIPES = {
+    "classify": "classification/folder_resnet50",
+    "detect": "detection/folder_retinanet",
+    "segment": "segmentation/folder_unet",
+}
 
 
 def task_called(name: str) -> str:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 from resnet_tasks.data.examples import Source
 from resnet_tasks.errors import UsageError
+from resnet_tasks.recipes import segment
 from resnet_tasks.recipes.classify import ClassifyRecipe
 from resnet_tasks.recipes.detect import KEYS, DetectRecipe
 from resnet_tasks.recipes.schema import Recipe
+from resnet_tasks.recipes.segment import SegmentRecipe
 from resnet_tasks.task import Task
 from resnet_tasks.weights.transfer import Transfer
 
@@ -19,6 +21,10 @@ def reader(task: str) -> Callable[..., Source]:
         from resnet_tasks.data.readers.detection import read_detection
 
         return read_detection
+    if task == "segment":
+        from resnet_tasks.data.readers.segmentation import read_segmentation
+
+        return read_segmentation
     from resnet_tasks.data.readers import read_classification
 
     return read_classification
@@ -30,9 +36,17 @@ def task_of(recipe: Recipe, source: Source, weights: Transfer | None = None) -> 
         raise UsageError(
             f"model.norm: group is for names of the catalogue; {recipe.model.backbone} decides on its norms itself"
         )
-    task = _detection(recipe, source) if isinstance(recipe, DetectRecipe) else _classification(recipe, source)
+    task = _built(recipe, source)
     task.transfer = weights
     return task
+
+
+def _built(recipe: Recipe, source: Source) -> Task:
+    if isinstance(recipe, DetectRecipe):
+        return _detection(recipe, source)
+    if isinstance(recipe, SegmentRecipe):
+        return _segmentation(recipe, source)
+    return _classification(recipe, source)
 
 
 def _classification(recipe: ClassifyRecipe, source: Source) -> Task:
@@ -81,6 +95,44 @@ def _detection(recipe: DetectRecipe, source: Source) -> Task:
     )
     settings = DetectionSettings(**_shared(recipe), detector=model.detector, head=head, augmentation=augmentation)
     return Detection(source, settings)
+
+
+def _segmentation(recipe: SegmentRecipe, source: Source) -> Task:
+    from resnet_tasks.segmentation.task import Augmentation, Segmentation, SegmentationSettings
+
+    model, augment = recipe.model, recipe.augment
+    head = {key: getattr(model, key) for key in segment.KEYS[model.segmenter] if getattr(model, key) is not None}
+    if "head_norm" in head:
+        head["norm"] = head.pop("head_norm")
+    if model.class_weights is not None:
+        if recipe.data.balance == "weights":
+            raise UsageError(
+                "model.class_weights and data.balance=weights both weigh the classes; leave one of them out"
+            )
+        if len(model.class_weights) != len(source.labels):
+            raise UsageError(
+                f"model.class_weights: {len(model.class_weights)} numbers for {len(source.labels)} classes; give one "
+                f"for each of {', '.join(source.labels.names)}"
+            )
+        head["class_weights"] = list(model.class_weights)
+    head["losses"] = {name: weight for name, weight in model.losses.model_dump().items() if weight}
+    size = augment.crop_size
+    augmentation = Augmentation(
+        flip=augment.flip,
+        scale=augment.scale,
+        crop_size=(size, size) if isinstance(size, int) else size,
+        rotate=augment.rotate,
+        color_jitter=augment.color_jitter,
+        cutmix=augment.cutmix,
+    )
+    settings = SegmentationSettings(
+        **_shared(recipe),
+        segmenter=model.segmenter,
+        head=head,
+        output_stride=model.output_stride or (16 if model.segmenter == "deeplab_v3_plus" else 32),
+        augmentation=augmentation,
+    )
+    return Segmentation(source, settings)
 
 
 def _shared(recipe: Recipe) -> dict:

@@ -14,11 +14,12 @@ from resnet_tasks.cli.main import main
 from resnet_tasks.data.examples import LabelMap
 from resnet_tasks.detection import RetinaNet
 from resnet_tasks.detection.predictor import describe, draw
-from resnet_tasks.detection.tiles import tiled, windows
+from resnet_tasks.detection.tiles import tiled
 from resnet_tasks.engine.export import Servable
 from resnet_tasks.engine.loaded import BATCH, Loaded
 from resnet_tasks.engine.predicting import predict_files
 from resnet_tasks.errors import UsageError
+from resnet_tasks.geometry.windows import windows
 
 CANVAS_HW = (160, 200)
 SIZE_HW = (700, 1000)

@@ -123,7 +123,7 @@ def test_a_drawing_shows_the_truth_beside_the_answer():
     image = np.zeros((40, 60, 3), np.uint8)
     answer = {"boxes": [[5, 5, 30, 30]], "scores": [0.9], "label_ids": [1], "label_names": ["bee"]}
     truth = {"boxes": np.array([[4, 5, 30, 31]]), "label_ids": [1], "label_names": ["bee"]}
-    alone, both = draw(image, answer), draw(image, answer, truth)
+    alone, both = draw(image, answer), draw(image, answer, truth=truth)
     assert both.width == 2 * alone.width + 8 and both.height == alone.height
     assert np.asarray(alone).any()
     empty = draw(image, {"boxes": [], "scores": [], "label_ids": [], "label_names": []})

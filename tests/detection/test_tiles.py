@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from resnet_tasks.detection import tiles
-from resnet_tasks.detection.tiles import Found, merge, tiled, windows
+from resnet_tasks.detection.tiles import Found, merge, tiled
+from resnet_tasks.geometry.windows import windows
 
 # Most cases: a picture of 180 x 100 in windows of 100 x 100, which share 20..: the left one shows 0..100, the right one
 # 80..180, both all of the height; and the whole picture is the third view.
@@ -27,42 +28,6 @@ def merged(*rows, size_hw=SIZE_HW, tile_hw=TILE_HW) -> list[tuple]:
     )
     result = merge(found)
     return [(tuple(box), score, label) for box, score, label in zip(result.boxes, result.scores, result.labels)]
-
-
-@pytest.mark.parametrize(
-    ("size_hw", "tile_hw", "lefts", "tops", "sides"),
-    [
-        ((50, 80), (100, 100), [0], [0], (80, 50)),  # smaller: one window, as large as the picture
-        ((100, 100), (100, 100), [0], [0], (100, 100)),
-        ((100, 101), (100, 100), [0, 1], [0], (100, 100)),  # a pixel more takes a second window
-        ((100, 180), (100, 100), [0, 80], [0], (100, 100)),  # two share exactly a fifth: 100 + 100 - 180 = 20
-        ((100, 181), (100, 100), [0, 40, 81], [0], (100, 100)),  # 81 in two steps of at most 80: 40.5 and 81
-        ((60, 260), (100, 100), [0, 80, 160], [0], (100, 60)),  # lower than a window
-        ((230, 90), (100, 120), [0], [0, 65, 130], (90, 100)),  # narrower; 130 in two steps
-        ((12, 14), (5, 7), [0, 3, 7], [0, 3, 7], (7, 5)),  # 7 across in steps of 7 - 2 = 5, 7 down in steps of 4
-    ],
-)
-def test_windows_by_hand(size_hw, tile_hw, lefts, tops, sides):
-    expected = [(left, top, left + sides[0], top + sides[1]) for top in tops for left in lefts]
-    assert windows(size_hw, tile_hw).tolist() == [list(window) for window in expected]
-
-
-def test_windows_cover_everything_share_a_fifth_and_stay_inside():
-    random = np.random.default_rng(0)
-    for _ in range(200):
-        height, width = random.integers(1, 400, 2)
-        tile_hw = tuple(random.integers(5, 120, 2))
-        places = windows((height, width), tile_hw)
-        seen = np.zeros((height, width), bool)
-        for left, top, right, bottom in places:
-            assert 0 <= left < right <= width and 0 <= top < bottom <= height
-            assert (bottom - top, right - left) == (min(height, tile_hw[0]), min(width, tile_hw[1]))
-            seen[top:bottom, left:right] = True
-        assert seen.all()
-        for column, length in ((0, tile_hw[1]), (1, tile_hw[0])):
-            starts = np.unique(places[:, column])
-            assert (np.diff(starts) <= length * 4 / 5).all()
-            assert np.unique(places[:, column + 2])[-1] == (width, height)[column]
 
 
 def test_a_thing_seen_whole_in_two_windows_is_one_box_the_surer_one():

@@ -4,7 +4,7 @@ import json
 import math
 import reprlib
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -59,9 +59,10 @@ def read(where: Path | str, *, images: str | None = None, split_seed: int = 0, g
     )
 
 
-def _load(path: Path) -> dict[str, list]:
+def _load(path: Path, hook: Callable[[dict], dict] | None = None) -> dict[str, list]:
+    """Parses a file; `hook` takes each object as it is parsed, without one polygons and keypoints are dropped."""
     try:
-        document = json.loads(path.read_bytes(), object_hook=_lean)
+        document = json.loads(path.read_bytes(), object_hook=hook or _lean)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from None
     except (ValueError, RecursionError) as error:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from resnet_tasks.data import records
+from resnet_tasks.data import masks, records
 from resnet_tasks.data.examples import Split
 from resnet_tasks.errors import DataError
 
@@ -85,6 +85,7 @@ def cut(whole: Split, sides: Sequence[str | None]) -> dict[str, Split]:
 def join(name: str, parts: Sequence[Split]) -> Split:
     """Puts splits together as one; all hold paths, or encoded pictures, or records."""
     starts = np.cumsum([0, *map(len, parts)])
+    of_masks = [part.masks for part in parts if part.masks is not None]
     of_records = [part.records for part in parts if part.records is not None]
     return Split(
         name=name,
@@ -96,6 +97,7 @@ def join(name: str, parts: Sequence[Split]) -> Split:
         by_pillow=frozenset(
             int(start) + place for start, part in zip(starts, parts, strict=False) for place in part.by_pillow
         ),
+        masks=masks.join(of_masks) if of_masks else None,
     )
 
 

@@ -5,7 +5,7 @@ are 135 MB. Of what does not, each record is read from its file when its picture
 `tfds:cifar10/test/17`, in the order of TFDS's own files, either way.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -171,6 +171,57 @@ def _by_records(where: str, builder, theirs: str, image: str, label: str) -> tup
                 "copy it again, or prepare the data set again"
             )
     return {"records": records.Records(tuple(paths), index.places, image)}, index.labels
+
+
+def _examples(where: str, builder, theirs: str, wanted: Mapping, *, encoded: Sequence[str]) -> list[dict]:
+    """Returns some features of each example, in the order of the files.
+
+    Args:
+        where: What the user named, for messages.
+        builder: The data set.
+        theirs: One of its splits.
+        wanted: The features, as `tensorflow_datasets.decode.PartialDecoding` takes them.
+        encoded: Those of them that are pictures and stay bytes.
+
+    Raises:
+        DataError: A file is damaged, or a package is lacking that reads it.
+    """
+    import tensorflow as tf
+
+    try:
+        return list(_decoded(builder, theirs, wanted, encoded))
+    except ImportError:
+        raise DataError(f"{where}: its ArrayRecord files need a package: pip install array_record") from None
+    except (RuntimeError, tf.errors.OpError) as error:  # of an ArrayRecord file that is cut off some records come empty
+        if _kind(builder) == "tfrecord":
+            records.index_files(_paths(builder, theirs))  # names the file and the place, if one is cut off
+        said = records.because(error) if isinstance(error, tf.errors.OpError) else error
+        raise DataError(f"{where}: a file of its split {theirs!r} is damaged: {said}") from None
+
+
+def _decoded(builder, theirs: str, wanted: Mapping, encoded: Sequence[str]) -> Iterator[dict]:
+    import tensorflow as tf
+    import tensorflow_datasets
+    from tensorflow_datasets import decode
+
+    decoders = {key: decode.SkipDecoding() for key in encoded}
+    partial = decode.PartialDecoding(wanted, decoders=decoders)
+    if _kind(builder) != "array_record":
+        yield from builder.as_dataset(
+            split=theirs,
+            shuffle_files=False,
+            decoders=partial,
+            # One file after the other, so that a picture's number means the same everywhere.
+            read_config=tensorflow_datasets.ReadConfig(interleave_cycle_length=1, try_autocache=False),
+        ).as_numpy_iterator()
+        return
+    # Of ArrayRecord files TFDS makes no tf.data.Dataset.
+    files = builder.as_data_source(theirs, deserialize_method=decode.DeserializeMethod.RAW_BYTES)
+    features = partial.extract_features(builder.info.features)
+    serialised = tf.data.Dataset.from_tensor_slices(files.__getitems__(list(range(len(files)))))
+    yield from serialised.map(
+        lambda example: features.deserialize_example(example, decoders=decoders)
+    ).as_numpy_iterator()
 
 
 def _kind(builder) -> str:

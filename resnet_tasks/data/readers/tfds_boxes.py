@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from resnet_tasks.data import records
 from resnet_tasks.data.examples import LabelMap, Source
 from resnet_tasks.data.readers import boxes, sizes, splits, tfds
 from resnet_tasks.errors import DataError
@@ -132,17 +131,10 @@ def _room(where: str, builder) -> str:
 
 
 def _pictures(where: str, builder, keys: _Keys, theirs: str, name: str) -> list[boxes.Picture]:
-    import tensorflow as tf
-
-    try:
-        examples = list(_examples(builder, keys, theirs))
-    except ImportError:
-        raise DataError(f"{where}: its ArrayRecord files need a package: pip install array_record") from None
-    except (RuntimeError, tf.errors.OpError) as error:  # of an ArrayRecord file that is cut off some records come empty
-        if tfds._kind(builder) == "tfrecord":
-            records.index_files(tfds._paths(builder, theirs))  # names the file and the place, if one is cut off
-        said = records.because(error) if isinstance(error, tf.errors.OpError) else error
-        raise DataError(f"{where}: a file of its split {theirs!r} is damaged: {said}") from None
+    wanted: dict = {keys.image: True, keys.things: dict.fromkeys((keys.bbox, *keys.others), True)}
+    if keys.image_id:
+        wanted["image/id"] = True
+    examples = tfds._examples(where, builder, theirs, wanted, encoded=(keys.image,))
     encoded = [example[keys.image] for example in examples]
     pictures = []
     for index, (example, size) in enumerate(zip(examples, sizes.upright_sizes(encoded), strict=True)):
@@ -158,35 +150,6 @@ def _pictures(where: str, builder, keys: _Keys, theirs: str, name: str) -> list[
             )
         )
     return pictures
-
-
-def _examples(builder, keys: _Keys, theirs: str) -> Iterator[dict]:
-    """Yields the picture's bytes and the things of each example, in the order of the files."""
-    import tensorflow as tf
-    import tensorflow_datasets
-    from tensorflow_datasets import decode
-
-    wanted: dict = {keys.image: True, keys.things: dict.fromkeys((keys.bbox, *keys.others), True)}
-    if keys.image_id:
-        wanted["image/id"] = True
-    decoders = {keys.image: decode.SkipDecoding()}
-    partial = decode.PartialDecoding(wanted, decoders=decoders)
-    if tfds._kind(builder) != "array_record":
-        yield from builder.as_dataset(
-            split=theirs,
-            shuffle_files=False,
-            decoders=partial,
-            # One file after the other, so that a picture's number means the same everywhere.
-            read_config=tensorflow_datasets.ReadConfig(interleave_cycle_length=1, try_autocache=False),
-        ).as_numpy_iterator()
-        return
-    # Of ArrayRecord files TFDS makes no tf.data.Dataset.
-    files = builder.as_data_source(theirs, deserialize_method=decode.DeserializeMethod.RAW_BYTES)
-    features = partial.extract_features(builder.info.features)
-    serialised = tf.data.Dataset.from_tensor_slices(files.__getitems__(list(range(len(files)))))
-    yield from serialised.map(
-        lambda example: features.deserialize_example(example, decoders=decoders)
-    ).as_numpy_iterator()
 
 
 def _rows(picture: str, things: dict, keys: _Keys, size: tuple[int, int] | str, first: float) -> Iterator[boxes.Row]:

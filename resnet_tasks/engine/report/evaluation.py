@@ -135,13 +135,23 @@ def mistakes(folder: Path) -> Html | None:
     return _titled("The worst mistakes", shown_here, tag("p", note, class_="note"))
 
 
+def best(folder: Path) -> Html | None:
+    """The pictures in best/, which a task drew beside its mistakes."""
+    drawn = []
+    for path in sorted((folder / "best").glob("*.png"))[:MOST_PICTURES]:
+        wide = is_wide(path)
+        if uri := embedded(path, WIDE_SIDE if wide else PICTURE_SIDE):
+            drawn.append(tag("li", tag("img", src=uri, alt=path.stem), class_="wide" if wide else None))
+    return _titled("The best", tag("ul", *drawn, class_="pictures")) if drawn else None
+
+
 def tables(folder: Path) -> Html | None:
     """Reliability, classes and confusion, beside one another where there is room."""
     parts = [part for part in (reliability(folder), per_class(folder), confusion(folder)) if part]
     return tag("div", *parts, class_="beside") if parts else None
 
 
-PARTS = (measures, pictures, tables, mistakes)
+PARTS = (measures, pictures, tables, mistakes, best)
 
 
 def _titled(name: str, *parts: Html) -> Html:
@@ -204,13 +214,20 @@ def _pairs(names: list[str], matrix: list[tuple[str, list[int]]]) -> Html | None
     return _titled("Most confused", table(columns, rows, class_="named")) if rows else None
 
 
+def _measured(row: dict) -> str:
+    """All that a row says of its picture beside the file's name."""
+    known = {key.replace("_", " "): text for key, text in row.items() if key != "file"}
+    parts = ((key, text, number(text)) for key, text in known.items())
+    return ", ".join(f"{key} {text if value is None else f'{value:.2f}'}" for key, text, value in parts)
+
+
 def _mistake(row: dict, path: Path) -> Html | None:
     """A picture, what it is, what it was taken for, how surely; `None` if it cannot be read."""
     wide = is_wide(path)
     uri, file = embedded(path, WIDE_SIDE if wide else PICTURE_SIDE), row.get("file", "")
     if uri is None:
         return None
-    said = " → ".join(row[key] for key in ("truth", "answer") if key in row)
+    said = " → ".join(row[key] for key in ("truth", "answer") if key in row) or _measured(row)
     score = number(row.get("score"))
     certain = tag("data", f" {score:.1%}", value=row["score"]) if score is not None else None
     short = file if len(file) <= LONG else file.rsplit("/", 1)[-1]

@@ -28,6 +28,9 @@ LOOKS = {
     "svg.hashsalt": "resnet-tasks",  # the same numbers give the same file
 }
 WIDE_RANGE = 30.0  # values that span more than this factor are drawn on a logarithmic axis
+STYLES = ("-", "--", ":")  # of lines that have one colour
+MOST_LINES = len(COLORS) * len(STYLES)  # that can be told apart
+LEGEND_COLUMNS = 3
 FEW = 12  # up to so many epochs each is marked by a dot
 
 
@@ -61,7 +64,8 @@ def curves(
     for number, (name, points) in enumerate(series.items()):
         marker = "o" if len(points) <= FEW else None
         color = COLORS[number % len(COLORS)]
-        axes.plot(*zip(*points), color=color, label=name, marker=marker, markersize=3)
+        style = STYLES[number // len(COLORS) % len(STYLES)]
+        axes.plot(*zip(*points), color=color, linestyle=style, label=name, marker=marker, markersize=3)
     if best is not None:
         label = f"best: epoch {best:g}"
         axes.axvline(best, color=GRAY, linestyle=":", linewidth=1.2, label=label, zorder=1)
@@ -74,7 +78,11 @@ def curves(
         axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=(1, 2, 5, 10)))
     axes.set_xlabel("epoch")
-    if len(axes.get_lines()) > 1:
+    if len(series) > len(COLORS):
+        rows = -(-len(series) // LEGEND_COLUMNS)
+        figure.set_figheight(figure.get_figheight() + 0.15 * rows)
+        figure.legend(loc="outside lower center", ncols=LEGEND_COLUMNS, fontsize=7)
+    elif len(axes.get_lines()) > 1:
         axes.legend(loc="best")
     return figure
 

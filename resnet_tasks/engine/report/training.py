@@ -29,6 +29,7 @@ from resnet_tasks.engine.report.page import (
 MOST_EPOCHS = 200  # in the table of epochs
 MOST_PROBLEMS = 100
 BATCH_SIDE = 1200  # pixels
+OF_A_CLASS = ": "  # in a column of metrics.csv, between a measure and the class that it is of
 
 
 def title(run: Path) -> str:
@@ -84,6 +85,7 @@ def curves(run: Path) -> Html | None:
         _chart(name, {key: series[key] for key in keys if key in series}, mark, form)
         for name, keys, mark, form in charts
     ]
+    drawn += _by_class(series)
     if not any(drawn):
         return None
     return section("Training", tag("div", *drawn, class_="charts"), _epochs(rows))
@@ -201,7 +203,7 @@ def _monitor(run: Path, rows: list[dict]) -> str | None:
     Where no checkpoint tells, the first that was measured.
     """
     names = [name for name in (rows[0] if rows else ()) if name.startswith("val_")]
-    names = [name for name in names if _points(rows, name)]
+    names = [name for name in names if OF_A_CLASS not in name and _points(rows, name)]
     state = _state(run, "best")
     best = [row for row in rows if number(row.get("epoch")) == state.get("best_epoch")]
     decided = [name for name in names for row in best if number(row[name]) == state.get("best")]
@@ -228,6 +230,23 @@ def _chart(name: str, series: dict, best: float | None, form: str) -> Html | Non
     last = ", ".join(f"{key} {points[-1][1]:.4g}" for key, points in series.items())
     uri = draw.data_uri(plots.svg(plots.curves(series, best, form)))
     return figure(name, uri, f"at the end: {last}")
+
+
+def _by_class(series: dict) -> list[Html | None]:
+    """A chart for each measure whose columns are `val_measure: class`; of many classes those that end lowest."""
+    measures: dict[str, dict] = {}
+    for column, points in series.items():
+        measure, between, name = column.removeprefix("val_").partition(OF_A_CLASS)
+        if between and column.startswith("val_"):
+            measures.setdefault(measure, {})[name] = points
+    charts: list[Html | None] = []
+    for measure, lines in measures.items():
+        lowest = sorted(lines, key=lambda name: lines[name][-1][1])[: plots.MOST_LINES]
+        chosen = {name: points for name, points in lines.items() if name in lowest}
+        more = f"the {len(chosen)} classes that end lowest" if len(chosen) < len(lines) else "every class"
+        uri = draw.data_uri(plots.svg(plots.curves(chosen)))
+        charts.append(figure(f"Validation: {measure} by class", uri, more))
+    return charts
 
 
 def _problems(problems: list[dict]) -> Html:
