@@ -5,8 +5,8 @@
 Both have levels P3 to P7, 256 channels, four convolutions a branch and nine anchors a place, 80 classes, float32, and
 learn the same boxes on the same noise by Adam.  KerasHub's is trained as it asks to be, by `compile` and
 `train_on_batch` on one of our `resnet_50`.  Ours by the same `train_on_batch`; by the engine's step with all of the
-network training; and by the engine's step as detection/coco_retinanet_resnet50 trains it, in the published setting: the
-stem, the first stage and the backbone's norms stay as ImageNet has them, for which KerasHub's has no setting of its own.
+network training; and by the engine's step as detection/coco_retinanet_resnet50 trains it, in the published setting:
+the stem, the first stage and the backbone's norms stay as ImageNet has them, for which KerasHub's has no setting.
 """
 
 import argparse
