@@ -21,8 +21,11 @@ demo: $(VENV)/.installed
 	$(BIN)/resnet-tasks demo
 
 test: $(VENV)/.installed-dev
-	$(PYTEST)
-	KERAS_BACKEND=jax $(PYTEST) -m "any_backend and not slow and not peers"
+	$(PYTEST) $(BESIDE)
+	KERAS_BACKEND=jax $(PYTEST) $(BESIDE) -m "any_backend and not slow and not peers"
+
+# Much of a test is tracing, which takes one core: files of tests run beside one another.
+BESIDE := --numprocesses=2 --dist=loadfile
 
 # Some builds of torch crash when TensorFlow is in their process, so what imports torch itself has a process of its own.
 WITH_TORCH := tests/weights/test_files_of_peers.py tests/weights/test_sources.py

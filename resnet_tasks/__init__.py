@@ -11,13 +11,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from resnet_tasks import backbones, classification, detection, segmentation
+    from resnet_tasks import backbones, classification, detection, faces, segmentation
     from resnet_tasks.commands import batches, check, evaluate, export, load, predict, train
 
 __version__ = "0.1.0"
 
 _VERBS = ("batches", "check", "evaluate", "export", "load", "predict", "train")
-_PACKAGES = ("backbones", "classification", "detection", "segmentation")
+_PACKAGES = ("backbones", "classification", "detection", "faces", "segmentation")
 
 __all__ = [
     "__version__",
@@ -28,6 +28,7 @@ __all__ = [
     "detection",
     "evaluate",
     "export",
+    "faces",
     "load",
     "predict",
     "segmentation",

@@ -33,7 +33,7 @@ def train(
     """Trains a task: data, run folder, model, evaluation, report.
 
     Args:
-        task: "classify" or "detect".
+        task: "classify", "detect" or "segment".
         recipe: A recipe's name or file; the task's folder recipe by default.
         data: Where the data lie, or `{split: where}`.
         run: The run folder; `runs/<task>/<recipe>` by default, with a number behind it where that is taken.
@@ -153,11 +153,13 @@ def predict(
         model: A run folder, a `.keras` file or an artefact.
         what: What to answer.
         task: Checked against the model's, where given.
-        output: A folder that gets predictions.jsonl, a line a picture, and the drawn pictures; when it has some
-            already, those pictures are not answered again.
-        threshold: Answers below it are left out, where the task has scores to compare.
+        output: A folder that gets predictions.jsonl, a line a picture, the drawn pictures, and of masks their files and
+            annotations.json; when it has answers already, those pictures are not answered again.
+        threshold: Answers below it are left out: labels and boxes by their score, of a mask the names of classes by
+            their share of the picture.
         draw: Draw more than 100 pictures too.
-        tile: Answer pictures larger than the model's canvas in overlapping windows of its size, and as a whole.
+        tile: Answer pictures larger than the model's canvas in overlapping windows of its size; boxes are sought in the
+            whole picture too.
 
     Returns:
         `{"pictures": [...]}`, or for more than 100 `{"pictures": n, "errors": n, "output": DIR}`.
@@ -258,7 +260,7 @@ def batches(
     """Batches `(images, targets)` for `keras.Model.fit`: a `tf.data.Dataset`, another epoch at each iteration.
 
     Args:
-        task: "classify" or "detect".
+        task: "classify", "detect" or "segment".
         data: As for `train`.
         split: "train" comes shuffled and augmented, the others each picture once.
         image_size: A side, or `(height, width)`.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from resnet_tasks.commands import export, load, train
 
-FIGURES = {"classify": "top1", "detect": "AP50", "segment": "mIoU"}  # what a demo is judged by
+FIGURES = {"classify": "top1", "detect": "AP50", "segment": "mIoU", "faces": "auc"}  # what a demo is judged by
 
 
 def demo(task: str = "classify") -> dict:

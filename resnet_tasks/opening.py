@@ -29,7 +29,7 @@ class Entry:
     model: str
     predictor: str
     describe: str
-    draw: str
+    draw: str | None  # where there is something to see
     check: str
     tile: str | None = None  # answers large pictures in windows: `detection.tiles.tiled`
     keep: str | None = None  # what of an answer goes to files of its own, and what is written of all together:
@@ -64,6 +64,14 @@ TASKS = {
         tile="resnet_tasks.segmentation.predictor:tiled",
         keep="resnet_tasks.segmentation.keeping:keep",
         conclude="resnet_tasks.segmentation.keeping:conclude",
+    ),
+    "faces": Entry(
+        package="resnet_tasks.faces",
+        model="resnet_tasks.faces.embedder:FaceEmbedder",
+        predictor="resnet_tasks.faces.predictor:FacePredictor",
+        describe="resnet_tasks.faces.predictor:describe",
+        draw=None,
+        check="resnet_tasks.data.check_faces:check_faces",
     ),
 }
 
@@ -222,6 +230,11 @@ def model_card(opened: Opened) -> dict:
         "classes": len(loaded.labels),
         "environment": environment(),
     }
+    card |= {
+        name: getattr(loaded.keras_model, name)
+        for name in ("threshold", "alignment")
+        if hasattr(loaded.keras_model, name)
+    }
     if opened.run:
         evaluations = sorted((opened.run / "evaluation").glob("*/metrics.json"))
         figures = {path.parent.name: json.loads(path.read_text()) for path in evaluations}
@@ -246,7 +259,7 @@ def _of_model(model: "TaskModel", path: Path) -> "Loaded":
     for task, entry in TASKS.items():
         if isinstance(model, part(entry.model)):
             colors = tuple(tuple(color) for color in getattr(model, "colors", ()))
-            labels = LabelMap(tuple(model.class_names), tuple(model.source_ids), colors)
+            labels = LabelMap(tuple(model.class_names), tuple(getattr(model, "source_ids", ())), colors)
             return Loaded.of_model(task, part(entry.predictor)(model), labels, path)
     raise DataError(f"{path} holds a {type(model).__name__}, which is no task's model of this package")
 

@@ -107,6 +107,7 @@ class Task(abc.ABC):
     transfer_report: TransferReport | None = None  # what `build` has loaded of them
     details: tuple[str, ...] = ()  # what `measure` returns for `findings` and not for metrics.json
     settles: bool = False  # whether `settle` takes something from the validation split into the model
+    settles_on_train: bool = False  # and from the training split, where there is no other
 
     @property
     @abc.abstractmethod
@@ -156,8 +157,15 @@ class Task(abc.ABC):
         """Pictures of a training batch `(batch, height, width, 3)` with what is to be learnt, all of one size."""
         return images
 
-    def beside_truth(self, image, prediction: dict, split: str, index: int):
-        """A Pillow picture of the prediction and, where there is something to see, of what was annotated."""
+    def beside_truth(self, image, prediction: dict, split: str, row: Mapping):
+        """A Pillow picture of the prediction and, where there is something to see, of what was annotated.
+
+        Args:
+            image: `(height, width, 3)` uint8.
+            prediction: As the predictor describes it.
+            split: Its split.
+            row: What `measure` says of the picture in its `mistakes` or `best`; `index` is its place in the split.
+        """
         return self.draw(image, prediction)
 
     @abc.abstractmethod

@@ -34,10 +34,11 @@ MAY_IMPORT = {
     "opening": TRUNK | TASKS | {"engine", "recipes"},
     "starting": TRUNK | TASKS | {"engine", "recipes"},
     "commands": TRUNK | TASKS | {"engine", "recipes", "opening", "starting"},
+    "recognition": TRUNK | TASKS | {"engine", "recipes", "opening"},
     "demo": TRUNK | TASKS | {"engine", "recipes", "opening", "starting", "commands"},
     "doctor": TRUNK | TASKS | {"engine", "recipes", "opening", "starting", "commands"},
     # Of the backbones their table, for `resnet-tasks backbones`; of the weights all that needs no model.
-    "cli": {"commands", "demo", "doctor", "recipes", "backbones", "weights"},
+    "cli": {"commands", "recognition", "demo", "doctor", "recipes", "backbones", "weights"},
     "__init__": TRUNK | TASKS | {"commands"},
 }
 # The rims: where `tensorflow` may be imported, at the top or inside a function.
@@ -45,7 +46,7 @@ RIMS = {"data", "engine", "starting", "commands", "doctor"}
 RIMS_OF_A_TASK = {"task.py", "predictor.py", "metrics.py"}
 # Seconds to import each; only the commands' bodies may ask for them.
 HEAVY = {"tensorflow", "keras", "keras_cv", "tensorflow_datasets", "matplotlib", "sklearn", "scipy", "jax", "torch"}
-LIGHT = ("resnet_tasks", "errors", "commands", "demo", "doctor", "opening", "backbones")
+LIGHT = ("resnet_tasks", "errors", "commands", "recognition", "demo", "doctor", "opening", "backbones")
 LIGHT += ("cli.main", "recipes.find", "recipes.load")
 SAYS_NOTHING = {"utils", "util", "helpers", "helper", "common", "misc", "base", "tools"}
 LONGEST_FILE, LONGEST_FUNCTION = 350, 50  # lines

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
-SAID = {"01_classification": "top-1", "02_detection": "AP50"}  # where each ends
+SAID = {"01_classification": "top-1", "02_detection": "AP50", "03_segmentation": "mIoU"}  # where each ends
 
 
 def named(argument):

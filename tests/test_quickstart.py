@@ -146,3 +146,62 @@ def test_the_demo_of_detection_in_full_reaches_what_it_promises(tmp_path):
     assert float(said["accuracy"].rstrip("%")) >= 90
     assert (tmp_path / said["report"]).is_file()
     assert (tmp_path / said["SavedModel"] / "saved_model.pb").is_file()
+
+
+@pytest.fixture(scope="module")
+def segmented(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
+    where = tmp_path_factory.mktemp("quickstart")
+    command = ["segment", "train", "quickstart/segment_digits", "--epochs", "1", "--run", "run"]
+    done = subprocess.run(
+        [sys.executable, "-m", "resnet_tasks.cli.main", *command], cwd=where, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return where / "run", done
+
+
+OF_SEGMENTATION = [
+    *FILES,
+    *(f"evaluation/test/{name}" for name in ("confusion.csv", "plots/confusion.svg", "plots/iou_by_class.svg")),
+    *("evaluation/test/mistakes/00.png", "evaluation/test/best/00.png", "training_batch.png"),
+]
+
+
+def test_segment_digits_begins_to_find_the_ink(segmented):
+    run, done = segmented
+    assert [name for name in OF_SEGMENTATION if not (run / name).is_file()] == []
+    metrics = json.loads((run / "evaluation" / "test" / "metrics.json").read_text())
+    assert metrics["images"] == 120 and metrics["unreadable"] == 0
+    assert metrics["per_class"]["background"]["IoU"] > 0.8, "one epoch finds what is no digit"
+    assert 0 < metrics["mIoU"] < metrics["pixel_accuracy"] < 1
+    report = (run / "report.html").read_text(encoding="utf-8")
+    assert f'value="{metrics["mIoU"]}"' in report
+    for part in ("IoU by class", "iou by class", "Confusion", "The worst mistakes", "The best"):
+        assert part in report
+    assert "Traceback" not in done.stderr
+
+
+def test_every_pixel_of_the_test_split_is_counted_once(segmented):
+    run, _ = segmented
+    with open(run / "evaluation" / "test" / "confusion.csv") as table:
+        _, *rows = csv.reader(table)
+    counts = {name: sum(map(int, cells)) for name, *cells in rows}
+    assert list(counts) == ["background", *map(str, range(10))]
+    assert sum(counts.values()) == 120 * 128 * 128
+    per_class = json.loads((run / "evaluation" / "test" / "metrics.json").read_text())["per_class"]
+    assert counts == {name: row["pixels"] for name, row in per_class.items()}
+    with open(run / "metrics.csv") as table:
+        (row,) = csv.DictReader(table)
+    assert {f"val_IoU: {name}" for name in counts} <= set(row)
+    assert float(row["val_mIoU"]) == pytest.approx(sum(float(row[f"val_IoU: {name}"]) for name in counts) / 11)
+
+
+@pytest.mark.slow
+def test_the_demo_of_segmentation_in_full_reaches_what_it_promises(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "resnet_tasks.cli.main", "demo", "segment"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    said = dict(line.split(None, 1) for line in done.stdout.splitlines() if len(line.split(None, 1)) == 2)
+    assert float(said["accuracy"].rstrip("%")) >= 85
+    assert (tmp_path / said["report"]).is_file()
+    assert (tmp_path / said["SavedModel"] / "saved_model.pb").is_file()

@@ -15,7 +15,7 @@ README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding=
 
 @pytest.mark.slow
 def test_its_python_runs_from_top_to_bottom(tmp_path):
-    """In one process, on 24 pictures of two classes and 16 with boxes; one epoch is trained where it says 20."""
+    """In one process, on 24 pictures of two classes, 16 with boxes and with masks; one epoch is trained, not 20."""
     noise = np.random.default_rng(0)
     for number in range(24):
         pixels = noise.integers(0, 128, (40, 48, 3), dtype=np.uint8) + np.uint8(127 * (number % 2))
@@ -30,8 +30,15 @@ def test_its_python_runs_from_top_to_bottom(tmp_path):
         pixels = noise.integers(0, 128, (64, 96, 3), dtype=np.uint8)
         pixels[16:48, 24:72] += 100
         Image.fromarray(pixels).save(tmp_path / "my_boxes" / "images" / split / f"{number}.png")
+        mask = np.zeros((64, 96), np.uint8)
+        mask[16:48, 24:72] = 1
+        for kind, array in (("images", pixels), ("masks", mask)):
+            file = tmp_path / "my_masks" / split / kind / f"{number}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(array).save(file)
         row = f"{number % 3} 0.5 0.5 0.5 0.5\n"
         (tmp_path / "my_boxes" / "labels" / split / f"{number}.txt").write_text(row)
+    (tmp_path / "my_masks" / "classes.json").write_text('{"names": ["background", "cell"]}')
     names = "{0: rbc, 1: wbc, 2: platelets}"
     (tmp_path / "my_boxes" / "data.yaml").write_text(f"train: images/train\nval: images/val\nnames: {names}\n")
     script = "\n".join(re.findall(r"```python\n(.*?)```", README, re.S))

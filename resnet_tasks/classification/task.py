@@ -198,12 +198,12 @@ class Classification(Task):
 
         def augment(example: dict, key) -> dict:
             if close_after is None:
-                example = _in_turn(full, example, key)
+                example = geometric.in_turn(full, example, key)
             else:
                 image = tf.cond(
                     example["epoch"] >= close_after,
-                    lambda: _in_turn(plain, example, key)["image"],
-                    lambda: _in_turn(full, example, key)["image"],
+                    lambda: geometric.in_turn(plain, example, key)["image"],
+                    lambda: geometric.in_turn(full, example, key)["image"],
                 )
                 example = {**example, "image": image}
             if mixed:
@@ -267,12 +267,6 @@ class Classification(Task):
             kept = replace(split, annotations={**split.annotations, "label": label}).subset(np.flatnonzero(label >= 0))
             splits[name] = kept
         return Classification(replace(source, labels=self.labels, splits=splits), self.settings)
-
-
-def _in_turn(operations: list[Callable], example: dict, key) -> dict:
-    for operation in operations:
-        example = operation(example, key)
-    return example
 
 
 def _finish_prepared(batch: dict) -> tuple:

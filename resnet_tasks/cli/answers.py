@@ -25,3 +25,9 @@ def segment(answer: Mapping[str, Any]) -> str:
     names = answer.get("label_names") or [f"class {number}" for number in answer["label_ids"]]
     shares = [f"{name} {share:.1%}" for name, share in zip(names, answer["shares"], strict=True)]
     return ", ".join(shares) or "nothing"
+
+
+def faces(answer: Mapping[str, Any]) -> str:
+    """How many numbers there are, and the first of them."""
+    embedding = answer["embedding"]
+    return f"{len(embedding)} numbers: {', '.join(f'{value:.3f}' for value in embedding[:4])}, ..."

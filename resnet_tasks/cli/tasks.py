@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import click
 
 from resnet_tasks.cli import answers
+from resnet_tasks.cli import faces as of_faces
 from resnet_tasks.cli.options import (
     data_option,
     echo_json,
@@ -28,18 +29,26 @@ class TaskWords(NamedTuple):
 
     help: str
     answer: Callable[[Mapping[str, Any]], str]
+    verbs: tuple[click.Command, ...] = ()  # that only this task has
 
 
 TASKS = {
     "classify": TaskWords("What a picture shows: one label a picture.", answers.classify),
     "detect": TaskWords("Where things are in a picture: a box and a label for each.", answers.detect),
     "segment": TaskWords("What every pixel shows: a mask of labels for each picture.", answers.segment),
+    "faces": TaskWords(
+        "Whose face it is: an embedding for each picture, to compare.",
+        answers.faces,
+        (of_faces.verify, of_faces.enroll, of_faces.identify),
+    ),
 }
 
 
 def task_group(task: str) -> click.Group:
     """Returns the group of a task's commands; the commands find the task's name in `ctx.obj`."""
-    return click.Group(task, commands=VERBS, help=TASKS[task].help, context_settings={"obj": task})
+    return click.Group(
+        task, commands=[*VERBS, *TASKS[task].verbs], help=TASKS[task].help, context_settings={"obj": task}
+    )
 
 
 @click.command()

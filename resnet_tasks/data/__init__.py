@@ -1,1 +1,1 @@
-"""From files to batches: readers, the one decoder, checks, augmentation."""
+"""From files to batches: readers, the one decoder, masks, checks, augmentation; and drawing for people."""

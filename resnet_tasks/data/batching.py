@@ -196,6 +196,7 @@ class Batches:
             return tf.random.experimental.index_shuffle(within, picture_key(self.seed, epoch, rounds), count - 1)
 
         def example(place):
+            step = place // self.batch_size
             if self.training:
                 epoch, place = place // size, place % size
                 index, real = tf.gather(table, shuffled(epoch, place)), True
@@ -207,7 +208,8 @@ class Batches:
             values = {name: tf.gather(column, index) for name, column in annotations.items()}
             key = picture_key(self.seed, epoch, index)
             identity = picture_key(self.seed, tf.constant(-1, tf.int64), index)
-            made = {"image": image, "epoch": epoch, "identity_key": identity, "weight": weight, "key": key, **values}
+            when = {"epoch": epoch, "step": step}
+            made = {"image": image, **when, "identity_key": identity, "weight": weight, "key": key, **values}
             made["index"] = index if self.training else tf.where(real, index, tf.constant(-1, tf.int64))
             return self.transform(made, key)
 

@@ -2,7 +2,8 @@
 
 from resnet_tasks.data.check_boxes import check_detection
 from resnet_tasks.data.check_classes import check_classification
+from resnet_tasks.data.check_faces import check_faces
 from resnet_tasks.data.check_masks import check_segmentation
 from resnet_tasks.data.check_report import Finding, Report
 
-__all__ = ["Finding", "Report", "check_classification", "check_detection", "check_segmentation"]
+__all__ = ["Finding", "Report", "check_classification", "check_detection", "check_faces", "check_segmentation"]

@@ -12,6 +12,7 @@ An example is a plain dict from the reader to the loss. Its keys, where present:
     id       string scalar, the file the picture came from
     index    int64 scalar, the place in its split
     epoch    int64 scalar, from 0
+    step     int64 scalar, from 0: one for all pictures of a global batch
     key      int32 (2,), from seed, epoch and index: all randomness of this picture derives from it
     weight   float32 scalar, 0 for a picture that could not be read
 """
@@ -168,6 +169,7 @@ class Split:
         by_pillow: Places in `paths` of files that TensorFlow cannot read and Pillow can.
         records: The pictures' places in record files, or None; exactly one of the three is set.
         masks: Of segmentation: the pictures' masks.
+        pairs: Of verification: int32 `(n, 4)`: two places in the split, whether they are the same (0, 1), and the fold.
     """
 
     name: str
@@ -178,6 +180,7 @@ class Split:
     by_pillow: frozenset[int] = frozenset()
     records: Records | None = None
     masks: Masks | None = None
+    pairs: np.ndarray | None = None
 
     def __post_init__(self):
         held = [source for source in (self.paths, self.encoded, self.records) if source is not None]
@@ -212,6 +215,7 @@ class Split:
         for key, array in sorted(self.annotations.items()):
             sha.update(f"\n{key} {array.dtype} {array.shape} ".encode() + np.ascontiguousarray(array).tobytes())
         sha.update(b"" if self.masks is None else mask_files.fingerprint(self.masks))
+        sha.update(b"" if self.pairs is None else self.pairs.tobytes())
         return sha.hexdigest()[:16]
 
     def read(self, index: int) -> bytes:

@@ -9,7 +9,7 @@ The flip also moves `boxes` and `mask`. The others know pictures only and refuse
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import tensorflow as tf
@@ -23,6 +23,13 @@ Operation = Callable[[Example, tf.Tensor], Example]
 _CROP_ATTEMPTS = 10
 _HALF = 0.50027183  # more than a half, by what no product of levels and short decimals falls upon
 _COLOR_REACH = 2  # columns: colour is stored at half the width, and upsampled from two samples
+
+
+def in_turn(operations: Sequence[Operation], example: Example, key: tf.Tensor) -> Example:
+    """The example after all operations, one after another."""
+    for operation in operations:
+        example = operation(example, key)
+    return example
 
 
 def resize(image: tf.Tensor, size_hw: tuple[int, int]) -> tf.Tensor:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from resnet_tasks.data.examples import LabelMap, Split
 from resnet_tasks.data.tables_and_plots import COLORS, GRAY, figure_and_axes, write_plot, write_table

@@ -15,7 +15,7 @@ from resnet_tasks.data import mixing, mosaic, photometric, placing
 from resnet_tasks.data.batching import Batches
 from resnet_tasks.data.decode import map_or_blank
 from resnet_tasks.data.examples import Source, Split
-from resnet_tasks.data.geometric import get_flip
+from resnet_tasks.data.geometric import get_flip, in_turn
 from resnet_tasks.data.pictures import Pictures
 from resnet_tasks.detection import YOLO, FasterRCNN, RetinaNet, findings, metrics
 from resnet_tasks.detection.detector import Detector
@@ -164,9 +164,9 @@ class Detection(Task):
             answers.append(np.asarray(draw(np.clip(image, 0, 255).astype(np.uint8), truth)))
         return answers
 
-    def beside_truth(self, image: np.ndarray, prediction: dict, split: str, index: int) -> Image.Image:
+    def beside_truth(self, image: np.ndarray, prediction: dict, split: str, row: Mapping) -> Image.Image:
         """The truth on the left, the prediction on the right."""
-        known = {name: values[index] for name, values in self.source.splits[split].annotations.items()}
+        known = {name: values[row["index"]] for name, values in self.source.splits[split].annotations.items()}
         real = known["labels"] >= 0
         ids = known["labels"][real].tolist()
         names = [self.labels.names[label] for label in ids]
@@ -194,11 +194,11 @@ class Detection(Task):
 
         def augment(example: dict, key) -> dict:
             if close_after is None:
-                return _in_turn(full, example, key)
+                return in_turn(full, example, key)
             changed = ("image", "boxes", "labels")
 
             def by(operations) -> dict:
-                made = _in_turn(operations, example, key)
+                made = in_turn(operations, example, key)
                 return {name: made[name] for name in changed}
 
             closed = example["epoch"] >= close_after
@@ -314,12 +314,6 @@ def _fetcher(split: Split, pictures: Pictures) -> Callable:
         return {"image": image, "weight": tf.cast(readable, tf.float32), **rows}
 
     return fetch
-
-
-def _in_turn(operations: list[Callable], example: dict, key) -> dict:
-    for operation in operations:
-        example = operation(example, key)
-    return example
 
 
 def _finish_prepared(batch: dict) -> tuple:

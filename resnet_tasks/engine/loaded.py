@@ -33,6 +33,7 @@ class Loaded:
         predictor: The Keras model's; `None` of an artefact.
         saved: The SavedModel inside; `None` of a Keras model.
         image_size: `(height, width)` of the canvas that pictures are brought to.
+        threshold: The score or the similarity from which an answer counts.
         tiled: The task's way to answer a large picture in windows; `None` where it has none.  `(image, size_hw, answer)
             -> answer`, as it is described, where `answer` gives those of an iterator of pictures; or `(image, size_hw,
             scores) -> answers`, a batch of one.
@@ -46,6 +47,7 @@ class Loaded:
         self.saved: Any = None
         self.image_size: tuple[int, int] = getattr(keras_model, "image_size", (0, 0))
         self.tiled: Any = None
+        self.threshold: float = getattr(keras_model, "threshold", 0.5)
         self.scores: Callable | None = None
         self._answer, self._describe = answer, describe
 
@@ -84,6 +86,7 @@ class Loaded:
             scored = saved.signatures["serve_scores"]
             loaded.scores = lambda images: scored(images=tf.constant(images))["probabilities"].numpy()
         loaded.image_size = height, width
+        loaded.threshold = card.get("threshold", loaded.threshold)
         return loaded
 
     def predict(

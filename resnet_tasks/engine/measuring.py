@@ -71,4 +71,4 @@ def _draw(task: Task, loaded: Loaded, split: str, chosen: list[dict], folder: Pa
     for number, (picture, prediction) in enumerate(zip(chosen, loaded.predict(encoded))):
         if "error" not in prediction:
             image = decode_array(encoded[number])
-            task.beside_truth(image, prediction, split, picture["index"]).save(folder / f"{number:02d}.png")
+            task.beside_truth(image, prediction, split, picture).save(folder / f"{number:02d}.png")

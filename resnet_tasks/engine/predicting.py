@@ -23,13 +23,13 @@ class Paper:
     """How a task's answers are put on paper.
 
     Attributes:
-        draw: `(image, answer, labels)` to a Pillow picture.
+        draw: `(image, answer, labels)` to a Pillow picture; `None` where there is nothing to see.
         keep: `(answer, path without a suffix or None, labels) -> answer` as JSON can hold it; what cannot stand in a
             line of text goes to files of that name.
         conclude: `(folder, answers, labels) -> {file name: text}`: what is written of all answers together.
     """
 
-    draw: Callable
+    draw: Callable | None = None
     keep: Callable = lambda answer, path, labels: answer
     conclude: Callable = lambda folder, answers, labels: {}
 
@@ -60,7 +60,7 @@ def predict_files(
     with lines.open("a", encoding="utf-8") as written:
         for answer in loaded.predict(iter(wanted), threshold, tile):
             path = folder / _called(answer["file"])
-            if drawn and "error" not in answer:
+            if drawn and paper.draw and "error" not in answer:
                 picture = decode_array(answer["file"])
                 paper.draw(picture, answer, loaded.labels).save(path.with_name(f"{path.name}.png"))
             answer = _kept(paper, answer, path, loaded.labels)

@@ -290,13 +290,20 @@ class Trainer:
             self.checkpoints.restore("best")
         set_norms(self.model, synchronized=False, frozen=self.settings.freeze_norms)
         with averaged(self.step):
-            if self.evaluator and self.task.settles:
-                self.task.settle(self.model, self.evaluator.run())
+            self._settle()
             part = self.folder.path / ".model.part.keras"
             self.model.save(part)
             part.replace(self.folder.path / "model.keras")
         self.progress = last
         self.checkpoints.finish(last)
+
+    def _settle(self) -> None:
+        """What the task takes from measurements, a threshold, goes into the model."""
+        evaluator = self.evaluator
+        if evaluator is None and self.task.settles_on_train:
+            evaluator = Evaluator(self.task, self.model, self.strategy, "train")
+        if self.task.settles and evaluator is not None:
+            self.task.settle(self.model, evaluator.run())
 
     def _picture(self) -> None:
         """training_batch.png: the first pictures as the network sees them."""

@@ -1,1 +1,1 @@
-"""Pure functions of boxes, in `keras.ops`: no state, no settings, nothing of the rest of this package."""
+"""Pure functions of boxes, in `keras.ops`, and of windows: no state, no settings, nothing of other rooms."""

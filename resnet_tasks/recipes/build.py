@@ -26,8 +26,10 @@ def read(recipe: Recipe) -> Source:
     data = recipe.data
     if data.where is None:
         raise UsageError("data.where: the recipe names no data; pass --data FOLDER, a CSV, tfds:NAME or digits")
+    of_faces = {name: getattr(data, name) for name in ("val_share", "test_share", "closed") if hasattr(data, name)}
     return reader(recipe.task)(
         data.where,
+        **of_faces,
         data_format=data.format,
         images=data.images,
         data_dir=data.data_dir,

@@ -5,16 +5,23 @@ from typing import TypeAlias
 from resnet_tasks.errors import UsageError, nearest
 from resnet_tasks.recipes.classify import ClassifyRecipe
 from resnet_tasks.recipes.detect import DetectRecipe
+from resnet_tasks.recipes.faces import FacesRecipe
 from resnet_tasks.recipes.segment import SegmentRecipe
 
-Recipe: TypeAlias = ClassifyRecipe | DetectRecipe | SegmentRecipe
-RECIPES: dict[str, type[Recipe]] = {"classify": ClassifyRecipe, "detect": DetectRecipe, "segment": SegmentRecipe}
+Recipe: TypeAlias = ClassifyRecipe | DetectRecipe | SegmentRecipe | FacesRecipe
+RECIPES: dict[str, type[Recipe]] = {
+    "classify": ClassifyRecipe,
+    "detect": DetectRecipe,
+    "segment": SegmentRecipe,
+    "faces": FacesRecipe,
+}
 
 # What a task takes where no recipe is named: people's own pictures.
 FOLDER_RECIPES = {
     "classify": "classification/folder_resnet50",
     "detect": "detection/folder_retinanet",
     "segment": "segmentation/folder_unet",
+    "faces": "faces/folder_arcface",
 }
 
 

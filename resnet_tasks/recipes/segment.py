@@ -85,7 +85,7 @@ class SegmentModel(Network):
     aux: bool | None = Field(None, description="deeplab_v3_plus: a second head on C4 in training")
     aux_weight: Amount | None = Field(None, description="deeplab_v3_plus: of that head's losses")
     head_channels: Count | None = Field(None, description="semantic_fpn: of the head")
-    head_norm: Literal["batch", "group"] | None = Field(None, description="semantic_fpn: of pyramid and head")
+    head_norm: Literal["batch", "group"] | None = Field(None, description="semantic_fpn: of the head")
     min_level: Annotated[int, Field(ge=1, le=4)] | None = Field(None, description="semantic_fpn: the finest level")
 
     @model_validator(mode="after")

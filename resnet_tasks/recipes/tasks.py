@@ -9,6 +9,7 @@ from resnet_tasks.errors import UsageError
 from resnet_tasks.recipes import segment
 from resnet_tasks.recipes.classify import ClassifyRecipe
 from resnet_tasks.recipes.detect import KEYS, DetectRecipe
+from resnet_tasks.recipes.faces import FacesRecipe
 from resnet_tasks.recipes.schema import Recipe
 from resnet_tasks.recipes.segment import SegmentRecipe
 from resnet_tasks.task import Task
@@ -25,6 +26,10 @@ def reader(task: str) -> Callable[..., Source]:
         from resnet_tasks.data.readers.segmentation import read_segmentation
 
         return read_segmentation
+    if task == "faces":
+        from resnet_tasks.data.readers.faces import read_faces
+
+        return read_faces
     from resnet_tasks.data.readers import read_classification
 
     return read_classification
@@ -46,6 +51,8 @@ def _built(recipe: Recipe, source: Source) -> Task:
         return _detection(recipe, source)
     if isinstance(recipe, SegmentRecipe):
         return _segmentation(recipe, source)
+    if isinstance(recipe, FacesRecipe):
+        return _faces(recipe, source)
     return _classification(recipe, source)
 
 
@@ -133,6 +140,25 @@ def _segmentation(recipe: SegmentRecipe, source: Source) -> Task:
         augmentation=augmentation,
     )
     return Segmentation(source, settings)
+
+
+def _faces(recipe: FacesRecipe, source: Source) -> Task:
+    from resnet_tasks.faces.task import Augmentation, Faces, FacesSettings
+
+    augment = recipe.augment
+    crop, rand = augment.random_resized_crop, augment.rand_augment
+    names = ("embedding", "margin", "margins", "scale", "centres", "warm_up", "sample_rate", "dropout", "flip", "far")
+    augmentation = Augmentation(
+        flip=augment.flip,
+        pad_crop=augment.pad_crop,
+        pad_mode=augment.pad_mode,
+        random_resized_crop=(crop.scale, crop.ratio) if crop else None,
+        rand_augment=(rand.layers, rand.magnitude) if rand else None,
+        color_jitter=augment.color_jitter,
+        random_erasing=augment.random_erasing,
+    )
+    head = {name: getattr(recipe.model, name) for name in names}
+    return Faces(source, FacesSettings(**_shared(recipe), head=head, augmentation=augmentation))
 
 
 def _shared(recipe: Recipe) -> dict:

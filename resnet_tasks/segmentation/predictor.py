@@ -89,7 +89,8 @@ def mask_of(logits, scale, size, canvas_hw: tuple[int, int]):
     """
     seen = seen_range(tf.cast(size, tf.float32), tf.constant(canvas_hw), scale, tf.zeros([2]))[1]
     rows, columns = tf.unstack(tf.cast(tf.maximum(seen, 1.0), tf.int32))
-    shown = logits[:rows, :columns]
+    # The picture may reach half a pixel over the last centre that shows it, where the resampling would find nothing.
+    shown = tf.pad(logits[:rows, :columns], [[0, 1], [0, 1], [0, 0]], "SYMMETRIC")
     best, ids = None, None
     for first in range(0, logits.shape[-1], AT_ONCE):
         part = tf.raw_ops.ScaleAndTranslate(

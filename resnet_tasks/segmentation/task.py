@@ -15,7 +15,7 @@ from resnet_tasks.data import mixing, photometric
 from resnet_tasks.data.batching import Batches
 from resnet_tasks.data.drawing_masks import overlay, palette_of
 from resnet_tasks.data.examples import Source, Split
-from resnet_tasks.data.geometric import get_flip
+from resnet_tasks.data.geometric import get_flip, in_turn
 from resnet_tasks.data.mask_placing import get_mask_placement
 from resnet_tasks.data.masks import IGNORE
 from resnet_tasks.data.pictures import Pictures
@@ -108,16 +108,12 @@ class Segmentation(Task):
     def build(self) -> Segmenter:
         settings = self.settings
         shape = (None, None, 3)
-        try:
-            if callable(settings.backbone):
-                backbone = settings.backbone(input_shape=shape)
-            else:
-                stride = settings.output_stride
-                backbone = backbones.create(
-                    settings.backbone, input_shape=shape, norm=settings.norm, output_stride=stride
-                )
-        except ValueError as error:  # a family that cannot be dilated
-            raise UsageError(f"model.output_stride: {error}") from error
+        if callable(settings.backbone):
+            backbone = settings.backbone(input_shape=shape)
+        else:
+            backbone = backbones.create(
+                settings.backbone, input_shape=shape, norm=settings.norm, output_stride=settings.output_stride
+            )
         self.transfer_report = start(backbone, self.transfer, settings.standardise)
         try:
             return SEGMENTERS[settings.segmenter](
@@ -173,10 +169,10 @@ class Segmentation(Task):
         clipped = np.clip(images, 0, 255).astype(np.uint8)
         return [np.asarray(overlay(image, mask, palette)) for image, mask in zip(clipped, targets["mask"])]
 
-    def beside_truth(self, image: np.ndarray, prediction: dict, split: str, index: int) -> Image.Image:
+    def beside_truth(self, image: np.ndarray, prediction: dict, split: str, row: Mapping) -> Image.Image:
         """The truth on the left, the prediction on the right."""
         masks = self.source.splits[split].masks
-        return draw(image, prediction, self.labels, None if masks is None else masks.ids(index))
+        return draw(image, prediction, self.labels, None if masks is None else masks.ids(row["index"]))
 
     def matched(self, source: Source, mapping: Mapping[str, str] | None = None) -> "Segmentation":
         ids = self.labels.match(source.labels, mapping)
@@ -205,14 +201,14 @@ class Segmentation(Task):
         def augment(example: dict, key) -> dict:
             example = {**example, "mask": fetch(example)}
             if close_after is None:
-                return _in_turn([placed, *flip, *jitter], example, key)
+                return in_turn([placed, *flip, *jitter], example, key)
 
             def by(operation) -> dict:
                 made = operation(example, key)
                 return {name: made[name] for name in ("image", "mask")}
 
             moved = tf.cond(example["epoch"] >= close_after, lambda: by(plain), lambda: by(placed))
-            return _in_turn([*flip, *jitter], {**example, **moved}, key)
+            return in_turn([*flip, *jitter], {**example, **moved}, key)
 
         return augment
 
@@ -273,12 +269,6 @@ def _relabelled(split: Split, ids: np.ndarray, classes: int) -> Split:
     pixels[:, -1] += held["pixels"][:, -1]
     masks = None if split.masks is None else split.masks.relabelled(ids)
     return replace(split, masks=masks, annotations={**held, "pixels": pixels, "present": pixels[:, :-1] > 0})
-
-
-def _in_turn(operations: list[Callable], example: dict, key) -> dict:
-    for operation in operations:
-        example = operation(example, key)
-    return example
 
 
 def _finish(batch: dict) -> tuple:

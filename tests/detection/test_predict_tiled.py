@@ -17,7 +17,7 @@ from resnet_tasks.detection.predictor import describe, draw
 from resnet_tasks.detection.tiles import tiled
 from resnet_tasks.engine.export import Servable
 from resnet_tasks.engine.loaded import BATCH, Loaded
-from resnet_tasks.engine.predicting import predict_files
+from resnet_tasks.engine.predicting import Paper, predict_files
 from resnet_tasks.errors import UsageError
 from resnet_tasks.geometry.windows import windows
 
@@ -235,7 +235,7 @@ def test_the_command_answers_by_a_keras_file_in_json_and_lines(model, large, tmp
 @pytest.mark.parametrize("tile", [True, False])
 def test_answers_with_and_without_are_not_mixed(model, large, tmp_path, tile):
     def predicted(tile):
-        return predict_files(model, [str(large)], draw, tmp_path, None, False, tile)["pictures"]
+        return predict_files(model, [str(large)], Paper(draw), tmp_path, None, False, tile)["pictures"]
 
     first = predicted(tile)
     assert predicted(tile) == first
@@ -246,6 +246,7 @@ def test_answers_with_and_without_are_not_mixed(model, large, tmp_path, tile):
 
 def test_a_task_without_windows_says_which_have_them(digits_run, digits_model, large, capsys):
     assert main(["classify", "predict", str(digits_run), str(large), "--tile"]) == 2
-    assert "--tile: classify answers each picture as a whole (tasks that have it: detect)" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "--tile: classify answers each picture as a whole (tasks that have it: detect, segment)" in said
     with pytest.raises(UsageError, match="tile: a model of the task 'classify' answers each picture as a whole"):
         digits_model.predict([large], tile=True)

@@ -9,7 +9,7 @@ from PIL import Image
 
 import resnet_tasks
 from resnet_tasks.cli.main import main
-from resnet_tasks.engine.predicting import find_pictures
+from resnet_tasks.engine.predicting import Paper, find_pictures, predict_files
 from resnet_tasks.errors import UsageError
 
 
@@ -142,3 +142,50 @@ def test_equal_names_in_two_folders_are_drawn_apart(digits_run, tmp_path):
     files = [save(tmp_path / folder / "a.png", seed) for seed, folder in enumerate(("x", "y"))]
     resnet_tasks.predict(digits_run, files, output=tmp_path / "out")
     assert len(list((tmp_path / "out").glob("a-*.png"))) == 2
+
+
+def drawn(image, answer, labels) -> Image.Image:
+    """A drawing that shows which class was answered."""
+    return Image.new("L", (image.shape[1], 1), answer["label_ids"][0])
+
+
+def kept(answer, path, labels) -> dict:
+    """Leaves a file where there is a place for one, and says its name, else what would be in it."""
+    text = f"{labels.names[answer['label_ids'][0]]}"
+    if path is None:
+        return {"file": answer["file"], "text": text}
+    path.with_name(path.name + ".txt").write_text(text)
+    return {"file": answer["file"], "text": path.name + ".txt"}
+
+
+def concluded(folder, answers, labels) -> dict:
+    """All the names, from the files that were left."""
+    texts = [(folder / answer["text"]).read_text() for answer in answers if "error" not in answer]
+    return {"all.txt": "\n".join(texts), "count.txt": str(len(answers))}
+
+
+def test_answers_are_kept_drawn_and_concluded_as_the_task_does(digits_model, three, tmp_path, answered):
+    paper, out, missing = Paper(drawn, kept, concluded), tmp_path / "out", str(tmp_path / "missing.png")
+
+    def predicted(files, output=out) -> list[dict]:
+        return predict_files(digits_model, files, paper, output, None, False)["pictures"]
+
+    names = [answer["label_names"][0] for answer in digits_model.predict(three)]
+    del answered[:]
+    first = predicted([three[0], missing])
+    assert first[1] == {"file": missing, "error": f"{missing} does not exist"}
+    assert (out / first[0]["text"]).read_text() == names[0]
+    assert ((out / "all.txt").read_text(), (out / "count.txt").read_text()) == (names[0], "2")
+    # Later the others: what was kept stays, what is concluded is of all, in the order in which they were answered.
+    both = predicted(three)
+    assert answered == [three[0], missing, *three[1:]]
+    assert lines(out) == [*first, *both[1:]]
+    assert ((out / "all.txt").read_text().split(), (out / "count.txt").read_text()) == (names, "4")
+    pictures = [out / answer["text"].replace(".txt", ".png") for answer in both]
+    assert [str(Image.open(path).getpixel((0, 0))) for path in pictures] == names
+    assert predicted(three, None) == [{"file": file, "text": name} for file, name in zip(three, names)]
+
+
+def test_what_cannot_be_drawn_is_not(digits_model, three, tmp_path):
+    predict_files(digits_model, three, Paper(), tmp_path / "out", None, True)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["model.json", "predictions.jsonl"]

@@ -36,6 +36,24 @@ def test_two_processes_train_as_one_stop_together_and_go_on(tmp_path):
 
 
 @pytest.mark.slow
+def test_two_processes_measure_masks_as_one(tmp_path):
+    """Answers of a segmenter are texts of many lengths, which each process needs from all."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    settings = {**EXACT, "task": "segment", "train__epochs": 1, "model__image_size": 64, "evaluate__every": 1}
+    assert ended(start(one, **settings)) == [0], said(one)
+    assert ended(*start_all(two, 2, **settings)) == [0, 0], said(two)
+    assert furthest(state(two), state(one)) < 1e-9
+    alone, both = ((run / "metrics.csv").read_text().splitlines() for run in (one, two))
+    columns = alone[0].split(",")
+    assert both[0].split(",") == columns
+    values = [dict(zip(columns, rows[1].split(","))) for rows in (alone, both)]
+    measured = [name for name in columns if name.startswith("val_") and name != "val_seconds"]
+    assert "val_mIoU" in measured and "val_boundary_f1" in measured
+    for name in measured:
+        assert float(values[0][name]) == pytest.approx(float(values[1][name]), abs=1e-4), name
+
+
+@pytest.mark.slow
 def test_three_processes_train_as_one_in_float32(tmp_path):
     """Frozen statistics of the norms: float32 tells replicas apart through them within few steps."""
     one, three = tmp_path / "one", tmp_path / "three"

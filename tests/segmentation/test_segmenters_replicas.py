@@ -15,7 +15,7 @@ from resnet_tasks.engine.precision import precision
 from resnet_tasks.engine.settings import TrainSettings
 from resnet_tasks.engine.step import TrainStep
 from resnet_tasks.engine.strategy import choose_strategy
-from resnet_tasks.segmentation import DeepLabV3Plus, UNet
+from resnet_tasks.segmentation import DeepLabV3Plus, SemanticFPN, UNet
 
 PLAIN = TrainSettings(epochs=1, batch_size=4, lr=0.05, momentum=0.0, precision="float64", sync_norms=True)
 ALL = {"cross_entropy": 1.0, "focal": 0.5, "dice": 1.0, "lovasz": 0.25}
@@ -56,7 +56,8 @@ def placed(strategy, images: np.ndarray, targets: dict) -> tuple:
 
 def build(kind):
     """With an auxiliary head, where it has one, and all losses."""
-    return segmenter(kind, (32, 32), spread=0.03, losses=ALL, **({"aux": True} if kind is DeepLabV3Plus else {}))
+    own = {UNet: {"decoder_channels": [8, 8, 8]}, DeepLabV3Plus: {"aux": True}, SemanticFPN: {}}[kind]
+    return segmenter(kind, (32, 32), spread=0.03, widths=(8,) * 3, losses=ALL, **own)
 
 
 def make_step(kind, settings: TrainSettings, strategy=None) -> TrainStep:

@@ -28,18 +28,24 @@ def free_addresses(count: int) -> list[str]:
 
 
 def start(
-    run: Path, *words: str, cluster: list[str] | None = None, rank: int = 0, cwd: Path | None = None, **changes
+    run: Path,
+    *words: str,
+    task: str = "classify",
+    cluster: list[str] | None = None,
+    rank: int = 0,
+    cwd: Path | None = None,
+    **changes,
 ) -> subprocess.Popen:
-    """`resnet-tasks classify train` on the digits, in the background; what it says goes to `<run>.<rank>.log`."""
+    """`resnet-tasks <task> train` on the digits, in the background; what it says goes to `<run>.<rank>.log`."""
     sets = [f"--set={key.replace('__', '.')}={json.dumps(value)}" for key, value in {**TINY, **changes}.items()]
     environment = {**os.environ, "PYTHONPATH": str(SUPPORT), "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
     environment.pop("TF_CONFIG", None)
     if cluster:
-        task = {"type": "worker", "index": rank}
-        environment["TF_CONFIG"] = json.dumps({"cluster": {"worker": cluster}, "task": task})
+        place = {"type": "worker", "index": rank}
+        environment["TF_CONFIG"] = json.dumps({"cluster": {"worker": cluster}, "task": place})
     command = "import sys; from resnet_tasks.cli.main import main; sys.exit(main())"
-    recipe = [] if "--resume" in words else ["quickstart/classify_digits"]
-    arguments = ["classify", "train", *recipe, f"--run={run}", *([] if "--resume" in words else sets), *words]
+    recipe = [] if "--resume" in words else [f"quickstart/{task}_digits"]
+    arguments = [task, "train", *recipe, f"--run={run}", *([] if "--resume" in words else sets), *words]
     with log_of(run, rank).open("a") as log:
         return subprocess.Popen(
             [sys.executable, "-c", command, *arguments], stdout=log, stderr=log, env=environment, cwd=cwd or run.parent

@@ -1,0 +1,152 @@
+"""What it costs to find one face among a million: time of the exact search, memory of the process, loading.
+
+    python benchmarks/gallery_search.py [--faces 1000000] [--width 512] [--queries 50] [--folder DIR]
+
+A gallery of embeddings drawn at random is written to a file, and a fresh process, with Keras and TensorFlow imported as
+in `resnet-tasks faces identify` but without a network, loads it and looks for one face at a time: half of the queries
+are of somebody in it, with a cosine of about 0.7, half of strangers.  The answers are compared with those of a plain
+float64 product.  Times are of the wall clock and, of all threads together, of the processor; where other processes hold
+the cores (`load` is the average of the last minute) the first are theirs as well.  The figures go to
+benchmarks/results/gallery_search.json.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+
+from resnet_tasks.engine.run_folder import environment
+from resnet_tasks.faces.gallery import Gallery
+
+ROWS = 50_000  # that are drawn at a time
+EACH = 10  # pictures of a person
+WARM = 3  # queries before those that are timed
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def write(path: Path, faces: int, width: int) -> float:
+    """Writes a gallery; returns the seconds that saving took."""
+    draw = np.random.default_rng(0)
+    embeddings = np.empty((faces, width), np.float32)
+    for start in range(0, faces, ROWS):
+        part = embeddings[start : start + ROWS]
+        part[:] = unit(draw.standard_normal(part.shape, np.float32))
+    names = tuple(f"person {number // EACH:06d}" for number in range(faces))
+    files = tuple(f"{name}/{number:07d}.jpg" for number, name in enumerate(names))
+    known = Gallery(embeddings, names, files, "0123456789abcdef", 0.4)
+    start = time.perf_counter()
+    known.save(path)
+    return time.perf_counter() - start
+
+
+def drawn_queries(known: Gallery, count: int) -> np.ndarray:
+    """float32 `(count, d)`: every second one of somebody in the gallery."""
+    draw = np.random.default_rng(1)
+    noise = unit(draw.standard_normal((count, known.embeddings.shape[1])))
+    shown = draw.integers(0, len(known), count)
+    noise[::2] += known.embeddings[shown[::2]]
+    return unit(noise).astype(np.float32)
+
+
+def plainly(known: Gallery, query: np.ndarray) -> tuple[int, float]:
+    """Place and similarity of the best by a product in float64, some rows at a time."""
+    best = []
+    for start in range(0, len(known), ROWS):
+        products = known.embeddings[start : start + ROWS].astype(np.float64) @ query.astype(np.float64)
+        best.append((float(products.max()), start + int(products.argmax())))
+    similarity, place = max(best)
+    return place, similarity
+
+
+def resident(what: str) -> float:
+    """MB of this process: `VmRSS`, now, or `VmHWM`, at its peak."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(what))
+    return int(line.split()[1]) * 1024 / 1e6
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    ordered = np.sort(values)
+    chosen = {"least": ordered[0], "median": np.median(ordered), "p95": np.percentile(ordered, 95), "most": ordered[-1]}
+    return {name: round(float(value), 1) for name, value in chosen.items()}
+
+
+def measured(path: Path, queries: int) -> dict:
+    """Loading, searching, comparing, in this process."""
+    before = resident("VmRSS")
+    start = time.perf_counter(), time.process_time()
+    known = Gallery.load(path)
+    loading = time.perf_counter() - start[0], time.process_time() - start[1]
+    wall, cpu, found = [], [], []
+    asked = drawn_queries(known, queries + WARM)
+    for query in asked:
+        start = time.perf_counter(), time.process_time()
+        places, similarities = known.search(query[None])
+        wall.append(1e3 * (time.perf_counter() - start[0]))
+        cpu.append(1e3 * (time.process_time() - start[1]))
+        found.append((int(places[0, 0]), float(similarities[0, 0])))
+    peak, load = resident("VmHWM"), os.getloadavg()[0]
+    expected = [plainly(known, query) for query in asked]
+    return {
+        "load_seconds": round(loading[0], 2),
+        "load_cpu_seconds": round(loading[1], 2),
+        "search_ms": spread(wall[WARM:]),
+        "search_cpu_ms": spread(cpu[WARM:]),
+        "places_as_in_float64": sum(one[0] == other[0] for one, other in zip(found, expected)) / len(found),
+        "largest_difference": max(abs(one[1] - other[1]) for one, other in zip(found, expected)),
+        "mb_before": round(before),
+        "mb_peak": round(peak),
+        "load": round(load, 1),
+    }
+
+
+def in_own_process(function, *arguments):
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--faces", type=int, default=1_000_000)
+    parser.add_argument("--width", type=int, default=512)
+    parser.add_argument("--queries", type=int, default=50)
+    parser.add_argument("--folder", help="where the file of 2 GB lies meanwhile")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        path = Path(folder) / "gallery"
+        saving = in_own_process(write, path, options.faces, options.width)
+        figures = {
+            "faces": options.faces,
+            "width": options.width,
+            "queries": options.queries,
+            "file_mb": round(path.stat().st_size / 1e6),
+            "save_seconds": round(saving, 2),
+            **in_own_process(measured, path, options.queries),
+        }
+    figures["note"] = _note(figures["load"])
+    print(json.dumps(figures))
+    target = Path(__file__).parent / "results" / "gallery_search.json"
+    target.parent.mkdir(exist_ok=True)
+    about = {"benchmark": "gallery_search", **figures, "environment": environment()}
+    target.write_text(json.dumps(about, indent=1) + "\n")
+
+
+def _note(load: float) -> str:
+    cores = len(os.sched_getaffinity(0))
+    if load <= cores + 0.5:
+        return "nothing else held the cores"
+    return f"other processes held the {cores} cores (load {load}): the times of the wall clock are theirs as well"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,290 @@
+"""A gallery: the faces that are known, in one file, and the exact search among them."""
+
+import json
+import os
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from resnet_tasks.errors import DataError, ResnetTasksError, UsageError
+from resnet_tasks.weights.bounds import Unreadable, check_unpacked, counted
+
+FORMAT, VERSION = "resnet-tasks gallery", 1
+SLACK = 1e-3  # by which a length may differ from 1: float16 rounds so
+AT_ONCE = 1 << 24  # bytes that are read, and numbers that are looked at, at a time
+MOST_SCORES = 1 << 25  # similarities in memory at a time
+HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Gallery:
+    """Known faces.
+
+    The file is a .npz of two arrays, which `numpy.load(path, allow_pickle=False)` reads: `embeddings`, and `about`,
+    the bytes of a JSON object with `format`, `version`, `fingerprint`, `threshold`, `names` and `files`.
+
+    Attributes:
+        embeddings: float32 `(faces, d)`, of unit length; one face at least.
+        names: Whom each shows; a person may have several.
+        files: The picture of each, as people know it.
+        fingerprint: Of the model that made the embeddings; those of another cannot be compared with them.
+        threshold: The model's, in -1..1: a face that is less similar to all of these is unknown.
+
+    Raises:
+        DataError: An embedding is not of unit length, or there is none.
+        ValueError: The parts do not fit one another.
+    """
+
+    embeddings: np.ndarray
+    names: tuple[str, ...]
+    files: tuple[str, ...]
+    fingerprint: str
+    threshold: float
+
+    def __post_init__(self):
+        held = self.embeddings
+        if held.ndim != 2 or held.dtype != np.float32:
+            raise ValueError(f"embeddings are {held.dtype} {held.shape}; expected float32 (faces, d)")
+        if not len(held) == len(self.names) == len(self.files):
+            raise ValueError(f"{len(held)} embeddings, {len(self.names)} names and {len(self.files)} files")
+        if not held.size:
+            raise DataError("a gallery without a face; expected one at least")
+        if not -1 <= self.threshold <= 1:
+            raise ValueError(f"the threshold is {self.threshold}; expected a cosine, in -1..1")
+        for start, part in _parts(held):
+            off = np.flatnonzero(~(np.abs(_lengths(part) - 1) <= SLACK))
+            if len(off):
+                file, length = self.files[start + off[0]], _lengths(part)[off[0]]
+                raise DataError(f"gallery: the embedding of {file} has the length {length:g}; expected 1")
+
+    def __len__(self) -> int:
+        return len(self.embeddings)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the file at exactly that path, aside first: if it breaks off, what was there before is there.
+
+        Raises:
+            UsageError: The path is a folder, or lies in none that exists.
+            ResnetTasksError: It could not be written, as on a full disk.
+        """
+        path = Path(path)
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder; expected the name of a file, which the gallery becomes")
+        if not path.absolute().parent.is_dir():
+            raise UsageError(f"{path}: there is no folder {path.parent} to write the gallery to; make it first")
+        about = {
+            "format": FORMAT,
+            "version": VERSION,
+            "fingerprint": self.fingerprint,
+            "threshold": float(self.threshold),
+            "names": list(self.names),
+            "files": list(self.files),
+        }
+        text = np.frombuffer(json.dumps(about).encode(), np.uint8)
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            with part.open("wb") as file:
+                np.savez(file, embeddings=np.ascontiguousarray(self.embeddings), about=text)
+                file.flush()
+                os.fsync(file.fileno())  # or a machine that fails after the renaming has it empty
+            os.replace(part, path)
+        except OSError as error:
+            raise ResnetTasksError(
+                f"{path}: the gallery could not be written: {error}; nothing of it was kept"
+            ) from error
+        finally:
+            part.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Gallery":
+        """Reads the file, every byte of it checked; the embeddings are in memory once.
+
+        Raises:
+            UsageError: There is no such file.
+            DataError: It is torn, or no gallery.
+        """
+        path = Path(path)
+        if not path.exists():
+            raise UsageError(f"{path}: there is no such gallery; `resnet-tasks faces enroll` writes one")
+        if path.is_dir():
+            raise UsageError(
+                f"{path} is a folder; expected the file of a gallery, as `resnet-tasks faces enroll` wrote it"
+            )
+        try:
+            return _read(path)
+        except MemoryError as error:
+            raise DataError(f"{path}: this gallery does not fit into memory") from error
+        except Exception as error:  # a file can be damaged in every way that zipfile and numpy know
+            why = error if isinstance(error, (Unreadable, DataError)) else f"it is torn or damaged ({error!r})"
+            raise DataError(
+                f"{path}: expected a gallery, as `resnet-tasks faces enroll` wrote it; {why}; enroll the pictures again"
+            ) from error
+
+    def check(self, fingerprint: str) -> None:
+        """Raises DataError unless it is the fingerprint of the model that made this gallery."""
+        if fingerprint != self.fingerprint:
+            raise DataError(
+                f"the gallery was made by another model ({self.fingerprint}; this one is {fingerprint}), and "
+                "embeddings of two models cannot be compared; enroll the pictures with this model"
+            )
+
+    def search(self, queries: np.ndarray, k: int = 1, by_name: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """The faces most similar to each query, the most similar first, of equal ones the first in the gallery.
+
+        Nothing is approximated: one pass in float32 leaves those that its rounding cannot tell from the best, and they
+        are compared in float64.  So an answer does not depend on the other queries.
+
+        Args:
+            queries: `(m, d)`, of unit length.
+            k: How many; fewer come where there are no more.
+            by_name: The best face of each of the `k` best names, in place of the `k` best faces.
+
+        Returns:
+            int64 `(m, k)` places in the gallery, and float32 `(m, k)` similarities in -1..1.
+
+        Raises:
+            DataError: The queries have another `d`, so they are another model's, or are not finite.
+        """
+        queries = np.asarray(queries, np.float32)
+        width = self.embeddings.shape[1]
+        if queries.ndim != 2 or queries.shape[1] != width:
+            raise DataError(
+                f"the gallery holds {width} numbers a face, and {queries.shape} came; expected (m, {width}), of the "
+                "model that made it"
+            )
+        if not np.isfinite(queries).all():
+            raise DataError("an embedding to look for in the gallery is not finite; the model is broken")
+        k = min(k, len(self._known) if by_name else len(self))
+        places = np.empty((len(queries), k), np.int64)
+        similarities = np.empty((len(queries), k), np.float32)
+        step = max(1, MOST_SCORES // len(self))
+        for start in range(0, len(queries), step):
+            rows = queries[start : start + step]
+            for row, scores in enumerate(rows @ self.embeddings.T, start):
+                places[row], similarities[row] = self._best(queries[row], scores, k, by_name)
+        return places, similarities
+
+    def _best(self, query: np.ndarray, scores: np.ndarray, k: int, by_name: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Places and similarities `(k,)` of one query, from its rounded similarities `(faces,)`."""
+        if not by_name:
+            return self._ordered(query, scores, k)
+        looked = k
+        while True:
+            places, similarities = self._ordered(query, scores, looked)
+            first = {self.names[place]: row for row, place in reversed(list(enumerate(places.tolist())))}
+            if len(first) >= k or looked == len(self):
+                rows = sorted(first.values())[:k]
+                return places[rows], similarities[rows]
+            looked = min(4 * looked, len(self))
+
+    def _ordered(self, query: np.ndarray, scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The `k` best of all faces, from their rounded similarities.
+
+        A sum of d products, in whatever order, is rounded by at most d u / (1 - d u) times the product of the lengths,
+        u = 2^-24 (Higham 2002, "Accuracy and Stability of Numerical Algorithms", section 3.1).  So what is among the
+        best k lies at most twice that below the k-th of the rounded ones.
+        """
+        rounding = len(query) * 2.0**-24
+        error = rounding / (1 - rounding) * float(np.linalg.norm(query)) * (1 + SLACK)
+        least = float(np.partition(scores, len(scores) - k)[len(scores) - k])
+        close = np.flatnonzero(scores >= np.nextafter(np.float32(least - 2 * error), np.float32(-np.inf)))
+        exact = np.concatenate([(part * query.astype(np.float64)).sum(axis=1) for part in self._rows(close)])
+        order = np.argsort(-exact, kind="stable")[:k]
+        return close[order], np.clip(exact[order], -1.0, 1.0).astype(np.float32)
+
+    def _rows(self, places: np.ndarray) -> Iterable[np.ndarray]:
+        """Embeddings at `places` as float64, some at a time."""
+        step = max(1, AT_ONCE // self.embeddings.shape[1] // 8)
+        return (
+            self.embeddings[places[start : start + step]].astype(np.float64) for start in range(0, len(places), step)
+        )
+
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        return frozenset(self.names)
+
+
+def _parts(embeddings: np.ndarray) -> Iterable[tuple[int, np.ndarray]]:
+    step = max(1, AT_ONCE // embeddings.shape[1])
+    return ((start, embeddings[start : start + step]) for start in range(0, len(embeddings), step))
+
+
+def _lengths(embeddings: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.sqrt(np.einsum("ij,ij->i", embeddings, embeddings))
+
+
+def _read(path: Path) -> Gallery:
+    with path.open("rb") as stream:
+        if not stream.read(1):
+            raise Unreadable("this file is empty")
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        if sorted(names) != ["about.npy", "embeddings.npy"]:
+            raise Unreadable(f"this is a zip archive of {', '.join(names[:3]) or 'nothing'}")
+        check_unpacked(sum(entry.file_size for entry in archive.infolist()), path.stat().st_size)
+        about = _about(_array(archive, "about", np.dtype(np.uint8), axes=1))
+        embeddings = _array(archive, "embeddings", np.dtype(np.float32), axes=2)
+    return Gallery(embeddings, **about)
+
+
+def _about(text: np.ndarray) -> dict:
+    """Names, files, fingerprint and threshold, each of its type."""
+    about = json.loads(text.tobytes())
+    match about:
+        case {"format": str(kind), "version": int(version)} if kind == FORMAT and version != VERSION:
+            raise Unreadable(f"this one is of version {version}, and {VERSION} is known")
+        case {
+            "format": str(kind),
+            "version": int(),
+            "names": list(names),
+            "files": list(files),
+            "fingerprint": str(fingerprint),
+            "threshold": int(threshold) | float(threshold),
+        } if kind == FORMAT and all(isinstance(word, str) for word in (*names, *files)):
+            return {
+                "names": tuple(names),
+                "files": tuple(files),
+                "fingerprint": fingerprint,
+                "threshold": float(threshold),
+            }
+    raise Unreadable("what it says of itself is not a gallery's")
+
+
+def _array(archive: zipfile.ZipFile, name: str, dtype: np.dtype, axes: int) -> np.ndarray:
+    """An array, read into its place; one of another type or shape is refused before memory is spent on it."""
+    entry = archive.getinfo(f"{name}.npy")
+    with archive.open(entry) as stream:
+        shape, fortran, found = _header(name, stream)
+        if found.hasobject:
+            raise Unreadable(f"{name!r} holds Python objects, which could carry code: refused, nothing was run")
+        if found != dtype or len(shape) != axes or fortran or not counted(shape):
+            raise Unreadable(f"{name!r} is {found} {shape}; expected {dtype} of {axes} axes")
+        if stream.tell() + counted(shape) * dtype.itemsize != entry.file_size:
+            raise Unreadable(f"{name!r} has {entry.file_size:,} bytes, which {dtype} {shape} does not fill")
+        array = np.empty(shape, dtype)
+        flat = array.reshape(-1).view(np.uint8)
+        for start in range(0, len(flat), AT_ONCE):
+            part = flat[start : start + AT_ONCE]
+            found_bytes = stream.read(len(part))
+            if len(found_bytes) != len(part):
+                raise Unreadable(f"{name!r} is cut off")
+            part[:] = np.frombuffer(found_bytes, np.uint8)
+        if stream.read(1):  # the checksum is looked at where the stream ends
+            raise Unreadable(f"{name!r} goes on behind its end")
+    return array
+
+
+def _header(name: str, stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    version = np.lib.format.read_magic(stream)
+    if version not in HEADERS:
+        raise Unreadable(f"{name!r} is of version {version} of .npy; expected 1.0 or 2.0")
+    return HEADERS[version](stream)

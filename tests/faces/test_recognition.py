@@ -1,0 +1,158 @@
+"""verify, enroll and identify, from files to answers and exit codes, on digits in the place of faces."""
+
+import json
+
+import numpy as np
+import pytest
+
+import resnet_tasks
+from resnet_tasks import recognition
+from resnet_tasks.cli.main import main
+from resnet_tasks.data.readers import digits
+from resnet_tasks.errors import DataError, UsageError
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of two epochs with a tiny network."""
+    changes = {
+        "model.backbone": "tiny_backbone:backbone",
+        "model.image_size": [8, 8],
+        "augment.pad_crop": 1,
+        "train.epochs": 2,
+    }
+    folder = tmp_path_factory.mktemp("faces") / "run"
+    return resnet_tasks.train("faces", "quickstart/faces_digits", run=folder, set=changes)
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    """`anna/`, `boris/` and `clara/` with two pictures each: of a 0, a 1 and a 2."""
+    folder = tmp_path_factory.mktemp("people")
+    split = digits.read().splits["train"]
+    for label, name in enumerate(("anna", "boris", "clara")):
+        (folder / name).mkdir()
+        for number, place in enumerate(np.flatnonzero(split.annotations["label"] == label)[:2]):
+            (folder / name / f"{number}.png").write_bytes(split.read(int(place)))
+    return folder
+
+
+def said(capsys, *arguments) -> tuple[int, dict]:
+    capsys.readouterr()
+    code = main([*map(str, arguments), "--json"])
+    lines = capsys.readouterr().out.splitlines()
+    return code, json.loads(lines[-1]) if lines else {}
+
+
+def test_a_picture_is_the_same_as_itself(run, people):
+    face = people / "anna" / "0.png"
+    answer = recognition.verify(run, face, face)
+    assert answer["similarity"] == pytest.approx(1.0, abs=1e-6)
+    assert answer["same"] is True
+    assert answer["threshold"] == resnet_tasks.load(run).keras_model.threshold
+
+
+def test_the_similarity_is_the_cosine_of_what_predict_answers(run, people):
+    first, second = people / "anna" / "0.png", people / "boris" / "1.png"
+    one, other = (np.array(row["embedding"]) for row in resnet_tasks.load(run).predict([str(first), str(second)]))
+    assert np.linalg.norm(one) == pytest.approx(1.0, abs=1e-5)
+    answer = recognition.verify(run, first, second)
+    assert answer["similarity"] == pytest.approx(float(one @ other), abs=1e-5)
+    assert answer["same"] == (answer["similarity"] >= answer["threshold"])
+
+
+def test_a_threshold_of_ones_own_decides(run, people):
+    first, second = people / "anna" / "0.png", people / "boris" / "1.png"
+    similarity = recognition.verify(run, first, second)["similarity"]
+    assert recognition.verify(run, first, second, threshold=similarity)["same"]
+    assert not recognition.verify(run, first, second, threshold=similarity + 1e-6)["same"]
+
+
+def test_an_artefact_answers_as_its_model(run, people, tmp_path):
+    saved = resnet_tasks.export(run, output=tmp_path / "saved")
+    pair = people / "anna" / "0.png", people / "clara" / "1.png"
+    of_model, of_artefact = recognition.verify(run, *pair), recognition.verify(saved, *pair)
+    assert of_artefact["similarity"] == pytest.approx(of_model["similarity"], abs=1e-5)
+    assert of_artefact["threshold"] == of_model["threshold"]
+    recognition.enroll(run, tmp_path / "gallery", people)
+    found = recognition.identify(saved, tmp_path / "gallery", [str(pair[0])])
+    assert found["pictures"][0]["name"] == "anna"
+
+
+def test_who_was_enrolled_is_found_and_a_stranger_is_unknown(run, people, tmp_path, capsys):
+    gallery = tmp_path / "gallery"
+    code, answer = said(capsys, "faces", "enroll", run, gallery, people)
+    assert (code, answer["identities"], answer["pictures"]) == (0, 3, 6)
+    assert gallery.is_file()
+    files = [str(people / name / "1.png") for name in ("anna", "boris", "clara")]
+    code, answer = said(capsys, "faces", "identify", run, gallery, *files)
+    assert code == 0
+    assert [row["name"] for row in answer["pictures"]] == ["anna", "boris", "clara"]
+    assert [row["similarity"] for row in answer["pictures"]] == pytest.approx([1, 1, 1], abs=1e-5)
+    code, answer = said(capsys, "faces", "identify", run, gallery, *files, "--threshold", "1.5")
+    assert [row["name"] for row in answer["pictures"]] == ["unknown"] * 3
+
+
+def test_a_broken_picture_costs_no_other_its_answer(run, people, tmp_path, capsys):
+    recognition.enroll(run, tmp_path / "gallery", people)
+    (tmp_path / "words.jpg").write_text("words")
+    good, bad = str(people / "anna" / "0.png"), str(tmp_path / "words.jpg")
+    code, answer = said(capsys, "faces", "identify", run, tmp_path / "gallery", bad, good)
+    assert code == 0
+    assert "words.jpg" in answer["pictures"][0]["error"]
+    assert answer["pictures"][1]["name"] == "anna"
+    assert said(capsys, "faces", "identify", run, tmp_path / "gallery", bad)[0] == 3
+
+
+def test_bad_calls_have_their_exit_codes(run, people, tmp_path, capsys):
+    face, words = people / "anna" / "0.png", tmp_path / "words.jpg"
+    words.write_text("words")
+    for code, arguments in (
+        (2, ("verify", run, face, tmp_path / "nosuch.jpg")),
+        (3, ("verify", run, face, words)),
+        (2, ("verify", run, face)),
+        (2, ("verify", tmp_path / "norun", face, face)),
+        (2, ("identify", run, tmp_path / "nogallery", face)),
+        (2, ("enroll", run, tmp_path / "gallery", tmp_path / "nofolder")),
+    ):
+        assert main(["faces", *map(str, arguments)]) == code
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and "Traceback" not in error
+
+
+def test_a_person_without_a_picture_leaves_no_gallery(run, people, tmp_path):
+    (tmp_path / "people" / "anna").mkdir(parents=True)
+    (tmp_path / "people" / "anna" / "0.png").write_bytes((people / "anna" / "0.png").read_bytes())
+    (tmp_path / "people" / "nobody").mkdir()
+    with pytest.raises(DataError, match="nobody"):
+        recognition.enroll(run, tmp_path / "gallery", tmp_path / "people")
+    assert not (tmp_path / "gallery").exists()
+    with pytest.raises(DataError, match="no folder"):
+        recognition.enroll(run, tmp_path / "gallery", tmp_path / "people" / "nobody")
+
+
+def test_a_gallery_of_another_model_is_refused(run, people, tmp_path):
+    recognition.enroll(run, tmp_path / "gallery", people)
+    changes = {
+        "model.backbone": "tiny_backbone:backbone",
+        "model.image_size": [8, 8],
+        "train.epochs": 1,
+        "train.seed": 1,
+    }
+    other = resnet_tasks.train("faces", "quickstart/faces_digits", run=tmp_path / "other", set=changes)
+    with pytest.raises(DataError, match="model"):
+        recognition.identify(other, tmp_path / "gallery", [str(people / "anna" / "0.png")])
+
+
+def test_a_torn_gallery_is_refused(run, people, tmp_path):
+    recognition.enroll(run, tmp_path / "gallery", people)
+    whole = (tmp_path / "gallery").read_bytes()
+    (tmp_path / "gallery").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match="gallery"):
+        recognition.identify(run, tmp_path / "gallery", [str(people / "anna" / "0.png")])
+
+
+def test_a_model_of_another_task_is_refused(digits_run, people):
+    face = people / "anna" / "0.png"
+    with pytest.raises(UsageError, match="classify"):
+        recognition.verify(digits_run, face, face)
