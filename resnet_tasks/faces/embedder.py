@@ -172,7 +172,8 @@ def _opened(features, norm: Norm):
     """The head's first norm; as all of the head at least float32, which is then alike wherever a file is opened."""
     settings = {"epsilon": 1e-5, "dtype": keras.config.floatx(), "name": "head_norm"}
     if norm == "group":
-        return layers.GroupNormalization(math.gcd(32, features.shape[-1]), **settings)(features)
+        # One group of all channels: a smaller one's mean over all places is 0, which a pool would make of its channels.
+        return layers.GroupNormalization(1, **settings)(features)
     return layers.BatchNormalization(momentum=0.9, **settings)(features)
 
 

@@ -137,15 +137,14 @@ def test_in_float64_loss_and_slopes_have_all_digits(float64, margins):
 
 @pytest.mark.any_backend
 @each_kind
-@pytest.mark.parametrize("scale", [8.0, 64.0])
-def test_slopes_are_finite_for_vectors_that_are_parallel_opposite_or_nothing(margins, scale):
+def test_slopes_are_finite_for_vectors_that_are_parallel_opposite_or_nothing(margins):
     axis, nothing = np.float32([0, 0, 2, 0]), np.zeros(4, np.float32)
     rows = np.stack([axis, -axis, nothing, axis * 1e-20, axis * 1e8, np.float32([1e-4, 0, 2, 0])])
     pairs = [np.float32(part) for part in zip(*[(one, other) for one in rows for other in rows])]
 
     def loss(both):
         own = with_margin(*cosine_and_sine(unit(both[0]), unit(both[1])), margins)
-        return ops.sum(cross_entropy(scale * own, scale * ops.zeros((36, 3))))
+        return ops.sum(cross_entropy(64 * own, ops.zeros((36, 3))))
 
     found, slope = float(compiled(loss)(np.stack(pairs))), gradient(loss, np.stack(pairs))
     assert np.isfinite(found) and np.isfinite(slope).all()

@@ -81,17 +81,10 @@ def test_a_crop_is_a_part_of_the_picture_at_the_size_it_is_answered_at():
     assert 0 <= top.min() < 12 and 52 < top.max() <= 65
 
 
-@pytest.mark.parametrize("crop_size", [None, (32, 32)])
-def test_the_last_epochs_have_flips_and_colours_alone_or_plain_crops(crop_size):
+def test_the_last_epochs_have_flips_and_colours_alone():
     split = split_of("train", [scene(seed) for seed in range(8)])
-    wild = Augmentation(scale=(0.3, 0.5), rotate=30.0, cutmix=1.0, crop_size=crop_size)
-    of = task(split, batch_size=8, augmentation=wild, close_after=1)
-    (_, before), (images, targets) = batches(of, 2)
-    assert before["mask"].shape == targets["mask"].shape == (8, *(crop_size or (64, 64)))
-    if crop_size:
-        # The strip of void is 8 of 64 pixels wide; a crop of half the width has some of it, or none.
-        assert (targets["mask"] == IGNORE).mean() < 0.2 and agreement(images, targets["mask"]) > 0.9
-        return
+    wild = Augmentation(scale=(0.3, 0.5), rotate=30.0, cutmix=1.0)
+    (_, before), (images, targets) = batches(task(split, batch_size=8, augmentation=wild, close_after=1), 2)
     assert (before["mask"] == IGNORE).mean() > 0.5, "smaller, and turned"
     assert agreement(images, targets["mask"]) == 1.0
     for mask, index in zip(targets["mask"], targets["index"]):
