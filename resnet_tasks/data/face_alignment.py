@@ -24,7 +24,7 @@ TEMPLATE = np.array(
 TEMPLATE.flags.writeable = False
 _SIDE = 112  # of the template's canvas
 _LEAST = 1e-3  # pixels; of points closer together no similarity can be made
-_LEAST_SCALE = 0.01  # below which a picture is shrunk before it is warped
+_LEAST_SCALE = 0.5  # below which a picture is shrunk before it is warped
 
 
 def template(size_hw: tuple[int, int]) -> np.ndarray:

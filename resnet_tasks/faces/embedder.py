@@ -72,34 +72,19 @@ class FaceEmbedder(TaskModel):
         self.warm_up, self.sample_rate = warm_up, sample_rate
         self.flip, self.threshold, self.far = flip, threshold, far
         pool = pool or ("flatten" if _is_iresnet(backbone) else "mean")
-        settings = {
-            "class_names": self.class_names,
-            "image_size": list(image_size),
-            "embedding": embedding,
-            "margin": margin,
-            "margins": list(self.margins),
-            "scale": scale,
-            "centres": centres,
-            "warm_up": warm_up,
-            "sample_rate": sample_rate,
-            "dropout": dropout,
-            "flip": flip,
-            "far": far,
-            "norm": norm,
-            "pool": pool,
-        }
-        features = list(backbone.output.values())[-1]
-        row = _in_a_row(_opened(features, norm), pool, backbone, self.image_size)
-        outputs = {"embedding": _embedded(row, embedding, dropout, norm)}
-        super().__init__(backbone.input, outputs, backbone=backbone, settings=settings, name=name)
-        self.class_centres = layers.Embedding(
-            len(self.class_names) * centres,
-            embedding,
-            embeddings_initializer=keras.initializers.RandomNormal(stddev=FIRST_DEVIATION),
-            dtype=keras.config.floatx(),
-            name="class_centres",
+        head = {"embedding": embedding, "dropout": dropout, "norm": norm, "pool": pool, "flip": flip, "far": far}
+        loss = {"margin": margin, "margins": list(self.margins), "scale": scale, "centres": centres}
+        gradual = {"warm_up": warm_up, "sample_rate": sample_rate}
+        names = {"class_names": self.class_names, "image_size": list(image_size)}
+        row = _in_a_row(_opened(list(backbone.output.values())[-1], norm), pool, backbone, self.image_size)
+        super().__init__(
+            backbone.input,
+            {"embedding": _embedded(row, embedding, dropout, norm)},
+            backbone=backbone,
+            settings={**names, **head, **loss, **gradual},
+            name=name,
         )
-        self.class_centres.build()
+        self.class_centres = _centres(len(self.class_names) * centres, embedding)
 
     def get_config(self) -> dict:
         return {**super().get_config(), "threshold": self.threshold}
@@ -130,8 +115,9 @@ class FaceEmbedder(TaskModel):
         centres = ops.convert_to_tensor(self.class_centres.embeddings)
         centres = ops.reshape(ops.cast(centres, dtype), (len(self.class_names), self.centres, -1))
         own = self._nearest(embedding, unit(ops.take(centres, label, axis=0)))
-        own = with_margin(*cosine_and_sine(embedding, own), self.margins, self._share(targets, dtype))
-        entropy = cross_entropy(self.scale * own, self._others(targets, embedding, centres, label))
+        cosine, sine = cosine_and_sine(embedding, own)
+        own = self.scale * with_margin(cosine, sine, self.margins, self._share(targets, dtype))
+        entropy = cross_entropy(own, self._others(targets, embedding, centres, label))
         return {"margin": (ops.sum(weight * entropy), ops.sum(weight))}
 
     def _truth(self, targets: dict, dtype) -> tuple:
@@ -201,6 +187,14 @@ def _embedded(row, numbers: int, dropout: float, norm: Norm):
     if norm == "group":
         return layers.LayerNormalization(**settings)(x)
     return layers.BatchNormalization(momentum=0.9, **settings)(x)
+
+
+def _centres(count: int, numbers: int):
+    """A row for each centre, a class's own ones in succession."""
+    normal = keras.initializers.RandomNormal(stddev=FIRST_DEVIATION)
+    layer = layers.Embedding(count, numbers, normal, dtype=keras.config.floatx(), name="class_centres")
+    layer.build()
+    return layer
 
 
 def _is_iresnet(backbone: Pyramid) -> bool:

@@ -250,8 +250,9 @@ def _about(text: np.ndarray) -> dict:
             "fingerprint": str(fingerprint),
             "threshold": int(threshold) | float(threshold),
         } if kind == FORMAT and all(isinstance(word, str) for word in (*names, *files)):
+            one_of_each = {word: word for word in names}  # a person's pictures share the name's memory
             return {
-                "names": tuple(names),
+                "names": tuple(map(one_of_each.get, names)),
                 "files": tuple(files),
                 "fingerprint": fingerprint,
                 "threshold": float(threshold),
@@ -278,8 +279,6 @@ def _array(archive: zipfile.ZipFile, name: str, dtype: np.dtype, axes: int) -> n
             if len(found_bytes) != len(part):
                 raise Unreadable(f"{name!r} is cut off")
             part[:] = np.frombuffer(found_bytes, np.uint8)
-        if stream.read(1):  # the checksum is looked at where the stream ends
-            raise Unreadable(f"{name!r} goes on behind its end")
     return array
 
 

@@ -1,6 +1,7 @@
 """Identities: how they are split and numbered, pairs from lists and made, landmarks, and what is refused."""
 
 import csv
+import io
 import itertools
 
 import numpy as np
@@ -162,6 +163,20 @@ def test_pairs_of_a_csv_file_make_the_test(tmp_path):
     assert named(by_file.splits["test"]) == named(source.splits["test"])
     closed = read_faces(str(root), closed=True, val_share=0.0, on_bad_image="skip")
     assert np.bincount(closed.splits["train"].annotations["label"]).tolist() == [1, 1, 4, 2, 4]
+
+
+def test_identities_that_pairs_name_leave_the_other_splits(tmp_path):
+    own = tmp_path / "own"
+    root = make(own, {f"train/{name}": 3 for name in "abcd"} | {"test/y": 2, "test/z": 2, "val/v": 2, "val/w": 2})
+    write(root / "pairs.csv", [["first", "second", "same"], ["a/1.png", "train/b/1.png", 0], ["y/1.png", "y/2.png", 1]])
+    source = read_faces(str(root))
+    assert people(source) == {"train": ["c", "d"], "val": ["v", "w"], "test": ["a", "b", "y", "z"]}
+    assert len(source.splits["test"]) == 6  # a and b with a picture each, and what lay there
+    free = read_faces(str(make(tmp_path / "free", {f"{number}": 2 for number in range(30)})), val_share=0.0)
+    assert len(free.labels) == 27
+    write(tmp_path / "free" / "pairs.csv", [["first", "second", "same"], ["1/1.png", "2/1.png", 0]])
+    listed = read_faces(str(tmp_path / "free"), val_share=0.0)
+    assert (len(listed.labels), listed.splits["test"].ids) == (28, ("1/1.png", "2/1.png"))  # no other is held back
 
 
 def lfw(lines, *head):
@@ -348,10 +363,16 @@ def test_many_pairs_are_sampled_evenly():
 def test_digits_make_an_open_test():
     source = read_faces("digits")
     train, test = source.splits["train"], source.splits["test"]
-    assert list(source.splits) == ["train", "test"] and len(train) + len(test) == 1797
-    assert source.labels.names == tuple("0123456")
-    assert np.bincount(test.annotations["label"]).tolist() == [0] * 7 + [179, 174, 180]
-    assert np.bincount(train.annotations["label"]).tolist() == [178, 182, 177, 183, 181, 182, 181]
+    assert list(source.splits) == ["train", "test"]
+    assert {name[0] for name in source.labels.names} == set("0123456")  # 7, 8 and 9 are never trained on
+    assert np.bincount(test.annotations["label"]).tolist() == [0] * len(source.labels) + [179, 174, 180]
+    counts = dict(zip(source.labels.names, np.bincount(train.annotations["label"]).tolist()))
+    assert [counts[digit] for digit in "0123456"] == [178, 182, 177, 183, 181, 182, 181]
+    assert len(counts) == 7 + 4 * 7 and all(count == counts[name[0]] for name, count in counts.items())
+    pixels = {id: np.asarray(Image.open(io.BytesIO(png))) for id, png in zip(train.ids, train.encoded)}
+    plain = pixels["digits/0002.png"]  # a 2
+    assert np.array_equal(pixels["digits/0002.png#turned-90"], np.rot90(plain))
+    assert np.array_equal(pixels["digits/0002.png#mirrored-turned-180"], plain[::-1])
     assert test.ids[0] == "digits/0007.png" and len(test.pairs) == 6000
     closed = read_faces("digits", closed=True, val_share=0.0)
     assert len(closed.labels) == 10 and abs(len(closed.splits["test"]) - 898) <= 10

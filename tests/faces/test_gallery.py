@@ -87,6 +87,21 @@ def test_one_wrong_byte_anywhere_is_seen(saved):
         refused(saved)
 
 
+def test_a_wrong_checksum_of_a_compressed_file_is_seen(saved):
+    one = gallery()
+    text = np.load(saved)["about"]
+    with saved.open("wb") as file:
+        np.savez_compressed(file, embeddings=one.embeddings, about=text)
+    np.testing.assert_array_equal(Gallery.load(saved).embeddings, one.embeddings)
+    with zipfile.ZipFile(saved) as archive:
+        sums = [entry.CRC.to_bytes(4, "little") for entry in archive.infolist()]
+    whole = saved.read_bytes()
+    for checksum in sums:
+        assert whole.count(checksum) == 2  # before the member and in the directory
+        saved.write_bytes(whole.replace(checksum, b"\1\2\3\4"))
+        refused(saved)
+
+
 def refused(path, *words: str) -> None:
     with pytest.raises(DataError) as caught:
         Gallery.load(path)
@@ -288,6 +303,8 @@ def test_of_equal_faces_the_first_comes_first():
     known = Gallery(rows, ("a",) * 120, ("1",) * 120, "f", 0.5)
     places, similarities = known.search(rows[1:2], 5)
     assert places[0].tolist() == [1, 4, 7, 10, 13]
+    everyone = known.search(rows[1:2], 120)[0][0].reshape(3, 40)
+    assert (np.diff(everyone, axis=1) == 3).all()
     np.testing.assert_allclose(similarities, 1, atol=1e-6)
     assert similarities.max() <= 1
     places, similarities = known.search(np.zeros((1, 512), np.float32), 3)  # no direction: all are as near
