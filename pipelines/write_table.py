@@ -15,6 +15,10 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 RESULTS, README = HERE / "results", HERE / "README.md"
 BEGIN, END = "<!-- table: written by write_table.py -->", "<!-- end of table -->"
+WORDS = (
+    ("top1", "top-1"), ("AP50", "AP50"), ("AP", "AP"), ("mIoU", "mIoU"), ("pixel_accuracy", "pixel accuracy"),
+    ("auc", "AUC"), ("accuracy", "10-fold accuracy"), ("rank1", "rank-1"),
+)  # fmt: skip
 COLUMNS = ("recipe", "model", "start", "data", "epochs", "number", "hardware", "training time", "commit")
 
 
@@ -60,11 +64,11 @@ def row(folder: Path) -> tuple[str, ...]:
     measured = metrics[split]
     best = ", ".join(
         f"{word} {measured[key]:.2%}" if word == "top-1" else f"{word} {measured[key]:.3f}"
-        for key, word in (("top1", "top-1"), ("AP50", "AP50"), ("AP", "AP"))
+        for key, word in WORDS
         if key in measured
     )
     number = f"{best} on {measured['images']:,} {split} pictures"
-    kind = re.search(r"^  detector: (.*)$", recipe, re.MULTILINE)
+    kind = re.search(r"^  (?:detector|segmenter|margin): (.*)$", recipe, re.MULTILINE)
     hardware = f"{run['cores']} cores, {run['processor']}"
     minutes = f"{run['seconds'] / 60:.0f} min" if run["seconds"] >= 90 else f"{run['seconds']:.0f} s"
     return (

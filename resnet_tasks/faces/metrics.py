@@ -55,39 +55,42 @@ def measure(
         DataError: There is no picture, no pair of the same or none of different ones; an embedding is not finite.
     """
     index, embeddings, unreadable = _gathered(pairs, split)
-    known = split.annotations["label"][index]
     listed = _listed(split, index, embeddings)
+    known = split.annotations["label"][index]
+    of_list = given or len(index) > MOST_PICTURES
+    measured = _measured(index, embeddings, known, listed, of_list, split.name, far)
+    counts = {"identities": len(np.unique(known)), "images": len(index), "unreadable": unreadable}
+    return {**measured, **_identified(embeddings, known, gallery), **counts, "listed": listed}
+
+
+def _measured(
+    index: np.ndarray,
+    embeddings: np.ndarray,
+    known: np.ndarray,
+    listed: dict[str, np.ndarray],
+    of_list: bool,
+    split: str,
+    far: float,
+) -> dict:
+    """What pairs tell: those of the list, or by `of_list` False beside them every two pictures."""
     seen = ~np.isnan(listed["similarity"])
     similarity, same, fold = listed["similarity"][seen], listed["pairs"][seen, 2] == 1, listed["pairs"][seen, 3]
-    _check_both(same, split.name)
+    _check_both(same, split)
     accuracy, deviation, threshold = _by_folds(similarity, same, fold)
-    places = None
-    if given or len(index) > MOST_PICTURES:
-        places = listed["pairs"][seen, :2]
-        compared, are_same = similarity, same
-    else:
-        compared, are_same = verification.all_pairs(embeddings, known)
+    places = listed["pairs"][seen, :2] if of_list else None
+    compared, are_same = (similarity, same) if of_list else verification.all_pairs(embeddings, known)
     cuts = verification.cuts(compared, are_same)
     return {
         "accuracy": accuracy,
         "accuracy_std": deviation,
-        "auc": verification.area(cuts),
-        "eer": verification.equal_error_rate(cuts),
-        "tar_at_far": {f"{rate:g}": verification.tar_at_far(cuts, rate) for rate in FARS},
-        **_identified(embeddings, known, gallery),
+        **_told_apart(cuts, far),
         "threshold": threshold,
-        "far": far,
-        "far_threshold": verification.threshold_at_far(cuts, far),
         "pairs": len(similarity),
         "compared": len(compared),
-        "identities": len(np.unique(known)),
-        "images": len(index),
-        "unreadable": unreadable,
         "roc": _roc(cuts, compared, are_same, threshold),
         "scores": _scores(compared, are_same),
         "mistakes": _mistakes(compared, are_same, places, index, threshold),
         "map": _map(embeddings, known, index),
-        "listed": listed,
     }
 
 
@@ -139,6 +142,17 @@ def _by_folds(similarity: np.ndarray, same: np.ndarray, fold: np.ndarray) -> tup
         return None, None, verification.best_threshold(verification.cuts(similarity, same))
     accuracies, thresholds = verification.by_folds(similarity, same, fold)
     return float(accuracies.mean()), float(accuracies.std()), float(thresholds.mean())
+
+
+def _told_apart(cuts: verification.Cuts, far: float) -> dict:
+    """What the ROC curve says, and the threshold at the rate that was asked for."""
+    return {
+        "auc": verification.area(cuts),
+        "eer": verification.equal_error_rate(cuts),
+        "tar_at_far": {f"{rate:g}": verification.tar_at_far(cuts, rate) for rate in FARS},
+        "far": far,
+        "far_threshold": verification.threshold_at_far(cuts, far),
+    }
 
 
 def _identified(embeddings: np.ndarray, known: np.ndarray, gallery: tuple | None) -> dict[str, float | None]:

@@ -66,13 +66,8 @@ class DeepLabV3Plus(Segmenter):
         name: str = "deeplab_v3_plus",
     ):
         require_names(class_names)
-        x, stride = _pyramid(backbone, rates, channels, norm), _coarsest_stride(backbone)
-        if dropout:
-            x = layers.Dropout(dropout, name="pyramid_dropout")(x)
-        if low_level:
-            x, stride = _sharpened(x, backbone, channels, low_level_channels, norm)
-        else:
-            x = convolve(x, channels, 3, norm, name="head_conv")
+        x = _pyramid(backbone, rates, channels, dropout, norm)
+        x, stride = _decoded(x, backbone, channels, low_level_channels if low_level else None, norm)
         outputs = {"logits": classify_pixels(x, len(class_names), 1, stride=stride)}
         if aux:
             outputs["aux"] = _auxiliary(backbone, len(class_names), norm)
@@ -105,7 +100,7 @@ def _coarsest_stride(backbone: Pyramid) -> int:
     return backbone.strides[list(backbone.output)[-1]]
 
 
-def _pyramid(backbone: Pyramid, rates: Sequence[int] | None, channels: int, norm: Norm):
+def _pyramid(backbone: Pyramid, rates: Sequence[int] | None, channels: int, dropout: float, norm: Norm):
     """Views of several widths and of the whole picture, of `channels`."""
     x = list(backbone.output.values())[-1]
     if rates is None:
@@ -121,7 +116,15 @@ def _pyramid(backbone: Pyramid, rates: Sequence[int] | None, channels: int, norm
     x = conv(x, channels, 1, name="pyramid_project_views")
     whole = conv(whole, channels, 1, name="pyramid_project_whole")
     x = layers.Add(name="pyramid_project_add")([x, whole])
-    return norm_relu(x, "pyramid_project", norm)
+    x = norm_relu(x, "pyramid_project", norm)
+    return layers.Dropout(dropout, name="pyramid_dropout")(x) if dropout else x
+
+
+def _decoded(x, backbone: Pyramid, channels: int, low_level_channels: int | None, norm: Norm):
+    """What the classes are told by, and its stride: sharpened by a fine level if it gives some channels."""
+    if low_level_channels is None:
+        return convolve(x, channels, 3, norm, name="head_conv"), _coarsest_stride(backbone)
+    return _sharpened(x, backbone, channels, low_level_channels, norm)
 
 
 def _sharpened(x, backbone: Pyramid, channels: int, low_level_channels: int, norm: Norm):

@@ -1,8 +1,8 @@
 """The embedded data of verification: scikit-learn's handwritten digits as identities, three never trained on.
 
-Seven identities teach what tells these seven apart and little more.  Turned by quarters and mirrored, a digit is another
-shape of the same hand: so each of four digits is eight identities.  A 0 or a 1 turned is not another, and a 6 turned is
-a 9, which training must not see.
+Seven identities teach what tells these seven apart and little more.  Turned by quarters and mirrored, a digit is
+another shape of the same hand: so each of four digits is eight identities.  A 0 or a 1 turned is not another, and a 6
+turned is a 9, which training must not see.
 """
 
 import io
