@@ -1,35 +1,28 @@
 """A gallery: the faces that are known, in one file, and the exact search among them."""
 
-import json
 import os
-import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
 from resnet_tasks.errors import DataError, ResnetTasksError, UsageError
-from resnet_tasks.weights.bounds import Unreadable, check_unpacked, counted
+from resnet_tasks.faces import gallery_file
+from resnet_tasks.weights.bounds import Unreadable
 
-FORMAT, VERSION = "resnet-tasks gallery", 1
 SLACK = 1e-3  # by which a length may differ from 1: float16 rounds so
-AT_ONCE = 1 << 24  # bytes that are read, and numbers that are looked at, at a time
-MOST_SCORES = 1 << 25  # similarities in memory at a time
-HEADERS = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
+AT_ONCE = 1 << 24  # numbers that are looked at at a time
+MOST_SCORES = 1 << 24  # similarities in memory at a time
+LARGE = 1 << 22  # numbers from which a search is worth a thread for each core
 
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
     """Known faces.
-
-    The file is a .npz of two arrays, which `numpy.load(path, allow_pickle=False)` reads: `embeddings`, and `about`,
-    the bytes of a JSON object with `format`, `version`, `fingerprint`, `threshold`, `names` and `files`.
 
     Attributes:
         embeddings: float32 `(faces, d)`, of unit length; one face at least.
@@ -44,8 +37,8 @@ class Gallery:
     """
 
     embeddings: np.ndarray
-    names: tuple[str, ...]
-    files: tuple[str, ...]
+    names: Sequence[str]
+    files: Sequence[str]
     fingerprint: str
     threshold: float
 
@@ -80,28 +73,17 @@ class Gallery:
             raise UsageError(f"{path} is a folder; expected the name of a file, which the gallery becomes")
         if not path.absolute().parent.is_dir():
             raise UsageError(f"{path}: there is no folder {path.parent} to write the gallery to; make it first")
-        about = {
-            "format": FORMAT,
-            "version": VERSION,
-            "fingerprint": self.fingerprint,
-            "threshold": float(self.threshold),
-            "names": list(self.names),
-            "files": list(self.files),
-        }
-        text = np.frombuffer(json.dumps(about).encode(), np.uint8)
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        parts = (self.embeddings, self.names, self.files, self.fingerprint, self.threshold)
+        aside = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
-            with part.open("wb") as file:
-                np.savez(file, embeddings=np.ascontiguousarray(self.embeddings), about=text)
-                file.flush()
-                os.fsync(file.fileno())  # or a machine that fails after the renaming has it empty
-            os.replace(part, path)
+            gallery_file.write(aside, *parts)
+            os.replace(aside, path)
         except OSError as error:
             raise ResnetTasksError(
                 f"{path}: the gallery could not be written: {error}; nothing of it was kept"
             ) from error
         finally:
-            part.unlink(missing_ok=True)
+            aside.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Gallery":
@@ -119,7 +101,7 @@ class Gallery:
                 f"{path} is a folder; expected the file of a gallery, as `resnet-tasks faces enroll` wrote it"
             )
         try:
-            return _read(path)
+            return cls(*gallery_file.read(path))
         except MemoryError as error:
             raise DataError(f"{path}: this gallery does not fit into memory") from error
         except Exception as error:  # a file can be damaged in every way that zipfile and numpy know
@@ -168,9 +150,23 @@ class Gallery:
         step = max(1, MOST_SCORES // len(self))
         for start in range(0, len(queries), step):
             rows = queries[start : start + step]
-            for row, scores in enumerate(rows @ self.embeddings.T, start):
+            for row, scores in enumerate(self._scores(rows), start):
                 places[row], similarities[row] = self._best(queries[row], scores, k, by_name)
         return places, similarities
+
+    def _scores(self, queries: np.ndarray) -> np.ndarray:
+        """float32 `(m, faces)`: similarities with float32's rounding."""
+        if len(queries) > 1 or self.embeddings.size < LARGE:
+            return queries @ self.embeddings.T
+        # BLAS shares the product of two matrices among the cores and leaves that with one vector to one core.
+        scores = np.empty((1, len(self)), np.float32)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        bounds = np.linspace(0, len(self), cores + 1).astype(int).tolist()
+        with ThreadPoolExecutor(cores) as threads:
+            parts = [slice(*bound) for bound in pairwise(bounds)]
+            for _ in threads.map(lambda part: np.dot(self.embeddings[part], queries[0], out=scores[0, part]), parts):
+                pass  # what went wrong in a thread is raised here
+        return scores
 
     def _best(self, query: np.ndarray, scores: np.ndarray, k: int, by_name: bool) -> tuple[np.ndarray, np.ndarray]:
         """Places and similarities `(k,)` of one query, from its rounded similarities `(faces,)`."""
@@ -220,70 +216,3 @@ def _parts(embeddings: np.ndarray) -> Iterable[tuple[int, np.ndarray]]:
 def _lengths(embeddings: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore", invalid="ignore"):
         return np.sqrt(np.einsum("ij,ij->i", embeddings, embeddings))
-
-
-def _read(path: Path) -> Gallery:
-    with path.open("rb") as stream:
-        if not stream.read(1):
-            raise Unreadable("this file is empty")
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-        if sorted(names) != ["about.npy", "embeddings.npy"]:
-            raise Unreadable(f"this is a zip archive of {', '.join(names[:3]) or 'nothing'}")
-        check_unpacked(sum(entry.file_size for entry in archive.infolist()), path.stat().st_size)
-        about = _about(_array(archive, "about", np.dtype(np.uint8), axes=1))
-        embeddings = _array(archive, "embeddings", np.dtype(np.float32), axes=2)
-    return Gallery(embeddings, **about)
-
-
-def _about(text: np.ndarray) -> dict:
-    """Names, files, fingerprint and threshold, each of its type."""
-    about = json.loads(text.tobytes())
-    match about:
-        case {"format": str(kind), "version": int(version)} if kind == FORMAT and version != VERSION:
-            raise Unreadable(f"this one is of version {version}, and {VERSION} is known")
-        case {
-            "format": str(kind),
-            "version": int(),
-            "names": list(names),
-            "files": list(files),
-            "fingerprint": str(fingerprint),
-            "threshold": int(threshold) | float(threshold),
-        } if kind == FORMAT and all(isinstance(word, str) for word in (*names, *files)):
-            one_of_each = {word: word for word in names}  # a person's pictures share the name's memory
-            return {
-                "names": tuple(map(one_of_each.get, names)),
-                "files": tuple(files),
-                "fingerprint": fingerprint,
-                "threshold": float(threshold),
-            }
-    raise Unreadable("what it says of itself is not a gallery's")
-
-
-def _array(archive: zipfile.ZipFile, name: str, dtype: np.dtype, axes: int) -> np.ndarray:
-    """An array, read into its place; one of another type or shape is refused before memory is spent on it."""
-    entry = archive.getinfo(f"{name}.npy")
-    with archive.open(entry) as stream:
-        shape, fortran, found = _header(name, stream)
-        if found.hasobject:
-            raise Unreadable(f"{name!r} holds Python objects, which could carry code: refused, nothing was run")
-        if found != dtype or len(shape) != axes or fortran or not counted(shape):
-            raise Unreadable(f"{name!r} is {found} {shape}; expected {dtype} of {axes} axes")
-        if stream.tell() + counted(shape) * dtype.itemsize != entry.file_size:
-            raise Unreadable(f"{name!r} has {entry.file_size:,} bytes, which {dtype} {shape} does not fill")
-        array = np.empty(shape, dtype)
-        flat = array.reshape(-1).view(np.uint8)
-        for start in range(0, len(flat), AT_ONCE):
-            part = flat[start : start + AT_ONCE]
-            found_bytes = stream.read(len(part))
-            if len(found_bytes) != len(part):
-                raise Unreadable(f"{name!r} is cut off")
-            part[:] = np.frombuffer(found_bytes, np.uint8)
-    return array
-
-
-def _header(name: str, stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
-    version = np.lib.format.read_magic(stream)
-    if version not in HEADERS:
-        raise Unreadable(f"{name!r} is of version {version} of .npy; expected 1.0 or 2.0")
-    return HEADERS[version](stream)

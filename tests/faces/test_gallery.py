@@ -42,17 +42,22 @@ def test_what_was_saved_is_read(tmp_path):
     assert [each.name for each in tmp_path.iterdir()] == ["known faces"]
     found = Gallery.load(path)
     assert found.embeddings.dtype == np.float32 and found.embeddings.tolist() == np.eye(3, 5).tolist()
-    assert (found.names, found.files, found.fingerprint, found.threshold) == (names, files, "f00", 0.5)
-    assert len(found) == 3
+    assert (found.names[:], found.files[:], found.fingerprint, found.threshold) == (names, files, "f00", 0.5)
+    assert len(found) == 3 and found.names[2] == found.names[-1] == "\udcff"
+    found.save(path)
+    assert Gallery.load(path).names[:] == names
 
 
 def test_the_file_is_open_to_all(saved):
     with np.load(saved, allow_pickle=False) as arrays:
-        assert sorted(arrays) == ["about", "embeddings"]
+        assert sorted(arrays) == ["about", "embeddings", "files", "files_ends", "names", "names_ends"]
         np.testing.assert_array_equal(arrays["embeddings"], gallery().embeddings)
         about = json.loads(arrays["about"].tobytes())
-    assert (about["format"], about["version"], about["fingerprint"]) == ("resnet-tasks gallery", 1, "0123abcd")
-    assert (about["threshold"], about["names"][:2], about["files"][1]) == (0.25, ["name 0", "name 1"], "name 1/1.jpg")
+        for name, texts in (("names", gallery().names), ("files", gallery().files)):
+            assert arrays[name].tobytes().decode() == "".join(texts)
+            assert arrays[f"{name}_ends"].tolist() == list(itertools.accumulate(map(len, texts)))
+    said = {"format": "resnet-tasks gallery", "version": 1, "fingerprint": "0123abcd", "threshold": 0.25}
+    assert about == said
     with zipfile.ZipFile(saved) as archive:
         assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}
 
@@ -81,18 +86,18 @@ def test_one_wrong_byte_anywhere_is_seen(saved):
     whole = saved.read_bytes()
     with zipfile.ZipFile(saved) as archive:
         starts = [entry.header_offset for entry in archive.infolist()]
-    places = {"number": starts[0] + 1000, "last of the numbers": starts[1] - 1, "text": starts[1] + 400}
-    for place in places.values():
+    lasts = [start - 1 for start in (*starts[1:], archive.start_dir)]
+    for place in (starts[0] + 1000, *lasts):  # amid the embeddings, and the last byte of each array
         saved.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         refused(saved)
 
 
 def test_a_wrong_checksum_of_a_compressed_file_is_seen(saved):
-    one = gallery()
-    text = np.load(saved)["about"]
+    with np.load(saved) as held:
+        arrays = dict(held)
     with saved.open("wb") as file:
-        np.savez_compressed(file, embeddings=one.embeddings, about=text)
-    np.testing.assert_array_equal(Gallery.load(saved).embeddings, one.embeddings)
+        np.savez_compressed(file, **arrays)
+    np.testing.assert_array_equal(Gallery.load(saved).embeddings, gallery().embeddings)
     with zipfile.ZipFile(saved) as archive:
         sums = [entry.CRC.to_bytes(4, "little") for entry in archive.infolist()]
     whole = saved.read_bytes()
@@ -110,49 +115,68 @@ def refused(path, *words: str) -> None:
     assert caught.value.exit_code == 3
 
 
+ROWS = np.eye(2, 3, dtype=np.float32)
+ENDS = np.array([1, 2])
+
+
 def about(**changed) -> np.ndarray:
-    whole = {"format": "resnet-tasks gallery", "version": 1, "fingerprint": "f", "threshold": 0.5}
-    whole |= {"names": ["a", "b"], "files": ["1", "2"], **changed}
+    whole = {"format": "resnet-tasks gallery", "version": 1, "fingerprint": "f", "threshold": 0.5, **changed}
     kept = {name: value for name, value in whole.items() if value is not None}
     return np.frombuffer(json.dumps(kept).encode(), np.uint8)
 
 
-ROWS = np.eye(2, 3, dtype=np.float32)
+def arrays(**changed) -> dict[str, np.ndarray]:
+    """Of a gallery of two faces."""
+    letters = np.frombuffer(b"ab", np.uint8)
+    texts = {"names": letters, "names_ends": ENDS, "files": letters, "files_ends": ENDS}
+    return {"embeddings": ROWS, **texts, "about": about(), **changed}
+
+
+NOT_C = np.asfortranarray(np.eye(2, 3, dtype=np.float32))
+OBJECTS = np.array([{}, {}], object)
 FOREIGN = {
     "other arrays": ({"weights": ROWS}, "weights.npy"),
-    "one more": ({"embeddings": ROWS, "about": about(), "more": ROWS}, "zip archive"),
-    "pickled embeddings": ({"embeddings": np.array([{}, {}], object), "about": about()}, "Python objects"),
-    "pickled about": ({"embeddings": ROWS, "about": np.array({"format": "resnet-tasks gallery"})}, "Python objects"),
-    "float64": ({"embeddings": ROWS.astype(np.float64), "about": about()}, "float64"),
-    "one axis": ({"embeddings": ROWS[0], "about": about()}, "2 axes"),
-    "three axes": ({"embeddings": ROWS[None], "about": about()}, "2 axes"),
-    "no face": ({"embeddings": ROWS[:0], "about": about(names=[], files=[])}, "(0, 3)"),
-    "columns first": (
-        {"embeddings": np.asfortranarray(np.eye(2, dtype=np.float32)[:, [1, 0, 0]]), "about": about()},
-        "",
+    "one more": (arrays(more=ROWS), "zip archive"),
+    "one less": ({name: array for name, array in arrays().items() if name != "files"}, "zip archive"),
+    "pickled embeddings": (arrays(embeddings=OBJECTS), "Python objects"),
+    "pickled names": (arrays(names=OBJECTS), "Python objects"),
+    "pickled about": (arrays(about=np.array({"format": "resnet-tasks gallery"})), "Python objects"),
+    "float64": (arrays(embeddings=ROWS.astype(np.float64)), "float64"),
+    "one axis": (arrays(embeddings=ROWS[0]), "2 axes"),
+    "three axes": (arrays(embeddings=ROWS[None]), "2 axes"),
+    "columns first": (arrays(embeddings=NOT_C), "expected float32 of 2 axes"),
+    "no face": (arrays(embeddings=ROWS[:0], names_ends=ENDS[:0], files_ends=ENDS[:0]), "do not end"),
+    "nothing at all": (
+        arrays(embeddings=ROWS[:0], **dict.fromkeys(("names_ends", "files_ends"), ENDS[:0]))
+        | dict.fromkeys(("names", "files"), np.zeros(0, np.uint8)),
+        "without a face",
     ),
-    "a name too few": ({"embeddings": ROWS, "about": about(names=["a"])}, "2 embeddings, 1 names"),
-    "a file too many": ({"embeddings": ROWS, "about": about(files=["1", "2", "3"])}, "3 files"),
-    "a name that is none": ({"embeddings": ROWS, "about": about(names=["a", 2])}, "not a gallery's"),
-    "no fingerprint": ({"embeddings": ROWS, "about": about(fingerprint=None)}, "not a gallery's"),
-    "no threshold": ({"embeddings": ROWS, "about": about(threshold=None)}, "not a gallery's"),
-    "a threshold beyond": ({"embeddings": ROWS, "about": about(threshold=1.5)}, "1.5"),
-    "a threshold that is none": ({"embeddings": ROWS, "about": about(threshold=float("nan"))}, "nan"),
-    "another format": ({"embeddings": ROWS, "about": about(format="else")}, "not a gallery's"),
-    "a later version": ({"embeddings": ROWS, "about": about(version=2)}, "version 2"),
-    "no JSON": ({"embeddings": ROWS, "about": np.zeros(4, np.uint8)}, "damaged"),
-    "a list": ({"embeddings": ROWS, "about": np.frombuffer(b"[1]", np.uint8)}, "not a gallery's"),
-    "too long": ({"embeddings": 2 * ROWS, "about": about()}, "of 1 has the length 2"),
-    "not a number": ({"embeddings": ROWS * np.array([[1], [np.nan]], np.float32), "about": about()}, "of 2 has"),
-    "infinite": ({"embeddings": ROWS + np.float32(3e38), "about": about()}, "length inf"),
+    "numbers of no axis": (arrays(embeddings=ROWS[:, :0]), "without a face"),
+    "a name too few": (arrays(names_ends=np.array([2])), "2 embeddings, 1 names"),
+    "a file too many": (arrays(files_ends=np.array([1, 1, 2])), "3 files"),
+    "names that go on": (arrays(names_ends=np.array([1, 3])), "do not end"),
+    "names that go back": (arrays(names_ends=np.array([3, 2])), "do not end"),
+    "a gallery's words as its names": (arrays(names=np.array(["a", "b"])), "expected uint8"),
+    "no fingerprint": (arrays(about=about(fingerprint=None)), "not a gallery's"),
+    "a fingerprint that is none": (arrays(about=about(fingerprint=7)), "not a gallery's"),
+    "no threshold": (arrays(about=about(threshold=None)), "not a gallery's"),
+    "a threshold beyond": (arrays(about=about(threshold=1.5)), "1.5"),
+    "a threshold that is no number": (arrays(about=about(threshold=float("nan"))), "nan"),
+    "another format": (arrays(about=about(format="else")), "not a gallery's"),
+    "a later version": (arrays(about=about(version=2)), "version 2"),
+    "no JSON": (arrays(about=np.zeros(4, np.uint8)), "damaged"),
+    "a list": (arrays(about=np.frombuffer(b"[1]", np.uint8)), "not a gallery's"),
+    "too long": (arrays(embeddings=2 * ROWS), "of a has the length 2"),
+    "not a number": (arrays(embeddings=ROWS * np.array([[1], [np.nan]], np.float32)), "of b has the length nan"),
+    "infinite": (arrays(embeddings=ROWS + np.float32(3e38)), "length inf"),
 }
 
 
 @pytest.mark.parametrize("name", FOREIGN)
 def test_a_foreign_file(tmp_path, name):
-    arrays, word = FOREIGN[name]
+    held, word = FOREIGN[name]
     with (tmp_path / "g").open("wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, **held)
     refused(tmp_path / "g", word)
 
 
@@ -170,13 +194,14 @@ def test_what_is_no_zip_or_claims_too_much(tmp_path, monkeypatch):
             header = {"descr": "<f4", "fortran_order": False, "shape": (10**12, 512)}
             np.lib.format.write_array_header_1_0(member, header)
             member.write(ROWS.tobytes())
-        with archive.open("about.npy", "w") as member:
-            np.lib.format.write_array(member, about())
+        for name, array in list(arrays().items())[1:]:
+            with archive.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array(member, array)
     refused(path, "does not fill")
     monkeypatch.setattr(bounds, "_ALWAYS_FINE", 2**19)  # in place of 2^30
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("embeddings.npy", bytes(2**20))
-        archive.writestr("about.npy", b"")
+        for name in arrays():
+            archive.writestr(f"{name}.npy", bytes(2**20))
     refused(path, "made to harm")
 
 
@@ -186,10 +211,9 @@ def test_a_pickle_in_the_file_is_never_run(tmp_path):
             return os.mkdir, (str(tmp_path / "sprung"),)
 
     path = tmp_path / "g"
-    for name in ("embeddings", "about"):
-        arrays = {"embeddings": ROWS, "about": about(), name: np.array([Trap()], object)}
+    for name in arrays():
         with path.open("wb") as file:
-            np.savez(file, **arrays)
+            np.savez(file, **arrays(**{name: np.array([Trap()], object)}))
         refused(path, "nothing was run")
     assert not (tmp_path / "sprung").exists()
 
@@ -213,7 +237,7 @@ def test_a_save_that_breaks_off_leaves_what_was_there(saved, monkeypatch, error)
         file.write(b"PK half")
         raise error
 
-    monkeypatch.setattr(module.np, "savez", torn)
+    monkeypatch.setattr(np, "savez", torn)
     for path in (saved, saved.with_name("new")):
         with pytest.raises(KeyboardInterrupt if error is KeyboardInterrupt else ResnetTasksError, match=None) as caught:
             gallery(3).save(path)
@@ -223,15 +247,13 @@ def test_a_save_that_breaks_off_leaves_what_was_there(saved, monkeypatch, error)
     assert saved.read_bytes() == before
 
 
-# The module alone: the package of faces brings Keras with it.
+# The modules alone: the package of faces brings Keras with it.
 ALONE = f"""
-import os, resource, sys
-from importlib.util import module_from_spec, spec_from_file_location
+import os, resource, sys, types
 import numpy as np
-spec = spec_from_file_location("gallery", {module.__file__!r})
-module = sys.modules["gallery"] = module_from_spec(spec)
-spec.loader.exec_module(module)
-Gallery = module.Gallery
+sys.modules["resnet_tasks.faces"] = types.ModuleType("resnet_tasks.faces")
+sys.modules["resnet_tasks.faces"].__path__ = [{os.path.dirname(module.__file__)!r}]
+from resnet_tasks.faces.gallery import Gallery
 """
 KILLED = """
 os.fsync = lambda _: os._exit(9)  # all is written, nothing is renamed
@@ -257,9 +279,11 @@ def test_the_parts_must_fit():
         Gallery(np.array([[1, 0], [0, 0]], np.float32), ("a", "b"), ("1", "2"), "f", 0.5)
 
 
-@pytest.mark.parametrize("at_once", [1 << 25, 300])
-def test_the_search_is_that_of_a_plain_sort(monkeypatch, at_once):
+@pytest.mark.parametrize(("at_once", "large"), [(1 << 24, 1 << 22), (500, 1 << 22), (300, 0)])
+def test_the_search_is_that_of_a_plain_sort(monkeypatch, at_once, large):
+    """All queries together, two at a time, and one by one; the last in a thread for each core."""
     monkeypatch.setattr(module, "MOST_SCORES", at_once)
+    monkeypatch.setattr(module, "LARGE", large)
     known = gallery(200, 24)
     queries = unit(np.random.default_rng(1).standard_normal((17, 24)))
     exact = queries.astype(np.float64) @ known.embeddings.T.astype(np.float64)

@@ -67,7 +67,6 @@ def test_a_larger_angle_never_counts_as_a_smaller_one(margins):
     assert (found <= np.cos(angles) + 1e-6).all() or margins == KINDS["cm2"]
 
 
-@pytest.mark.any_backend
 @each_kind
 def test_margins_grow_from_nothing(margins):
     angles = np.linspace(0.1, 3.1, 7)
@@ -135,7 +134,6 @@ def test_in_float64_loss_and_slopes_have_all_digits(float64, margins):
         assert_loss(angle, margins, 64.0, np.float64, 1e-10, 1e-9)
 
 
-@pytest.mark.any_backend
 @each_kind
 def test_slopes_are_finite_for_vectors_that_are_parallel_opposite_or_nothing(margins):
     axis, nothing = np.float32([0, 0, 2, 0]), np.zeros(4, np.float32)
