@@ -127,20 +127,27 @@ def _embedded(loaded: "Loaded", files: Sequence[str | os.PathLike]) -> "np.ndarr
     """`(files, d)` float32, of unit length."""
     import numpy as np
 
-    from resnet_tasks.data import formats
-
     rows = []
     for start in range(0, len(files), AT_ONCE):
         chunk = files[start : start + AT_ONCE]
         for file in chunk:
             if not Path(file).is_file():
                 raise UsageError(f"{file}: there is no such picture")
-        answers = loaded.answer([formats.readable_bytes(Path(file)) for file in chunk])
+        answers = loaded.answer([_read(Path(file)) for file in chunk])
         for file, readable in zip(chunk, answers["readable"]):
             if not readable:
                 raise DataError(f"{file}: not a picture that can be read, or damaged")
         rows.append(answers["embedding"])
     return np.concatenate(rows)
+
+
+def _read(file: Path) -> bytes:
+    from resnet_tasks.data import formats
+
+    try:
+        return formats.readable_bytes(file)
+    except formats.Unreadable as error:
+        raise DataError(f"{file}: {str(error).removeprefix(f'{file}: ')}") from None
 
 
 def _people(folder: Path) -> list[tuple[str, Path]]:
