@@ -13,8 +13,8 @@ def demo(task: str = "classify") -> dict:
     """Trains, evaluates, exports, reloads and predicts on the embedded data; under `runs/demo/`.
 
     Returns:
-        `accuracy` (see `FIGURES`), `report`, `saved_model`, `run`, `seconds`, and `answers` of the reloaded artefact on
-        three pictures.
+        `accuracy`, in 0..1, which is the figure that `measure` names (top1, AP50, mIoU or auc); `report`,
+        `saved_model`, `run`, `seconds`, and `answers` of the reloaded artefact on three pictures.
     """
     from resnet_tasks.engine.run_folder import next_free
     from resnet_tasks.opening import known, open_model, task_on
@@ -28,6 +28,7 @@ def demo(task: str = "classify") -> dict:
     answers = reloaded.predict([split.read(index) for index in range(3)])
     return {
         "accuracy": metrics[FIGURES[task]],
+        "measure": FIGURES[task],
         "report": run / "report.html",
         "saved_model": saved,
         "run": run,

@@ -32,7 +32,8 @@ def demo(task: str) -> None:
     from resnet_tasks.demo import demo
 
     done = demo(task)
-    echo_values({"accuracy": f"{done['accuracy']:.2%}", "report": done["report"], "SavedModel": done["saved_model"]})
+    measure = "accuracy" if done["measure"] == "top1" else done["measure"]
+    echo_values({measure: f"{done['accuracy']:.2%}", "report": done["report"], "SavedModel": done["saved_model"]})
 
 
 @click.command()

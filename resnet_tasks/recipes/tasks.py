@@ -158,6 +158,8 @@ def _faces(recipe: FacesRecipe, source: Source) -> Task:
         random_erasing=augment.random_erasing,
     )
     head = {name: getattr(recipe.model, name) for name in names}
+    if recipe.model.norm == "group":
+        head["norm"] = "group"  # one of the batch would be the only one left
     return Faces(source, FacesSettings(**_shared(recipe), head=head, augmentation=augmentation))
 
 

@@ -287,7 +287,9 @@ def test_the_other_verbs_call_theirs(verbs, capsys):
     verbs.answers("benchmark", {"images_per_second": 12.5})
     verbs.answers("lr_find", {"lr": 0.1})
     verbs.answers("doctor", ["TensorFlow 2", "no GPU"])
-    verbs.answers("demo", {"accuracy": 0.975, "report": Path("report.html"), "saved_model": Path("s/1")})
+    verbs.answers(
+        "demo", {"accuracy": 0.975, "measure": "top1", "report": Path("report.html"), "saved_model": Path("s/1")}
+    )
     assert "saved_model  saved" in run(capsys, "classify", "export", "m", "--output", "saved")[1]
     assert "12.5" in run(capsys, "classify", "benchmark", "m")[1]
     assert json.loads(run(capsys, "classify", "lr-find", "--data", "p", "--seed", "1", "--json")[1]) == {"lr": 0.1}

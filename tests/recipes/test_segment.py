@@ -10,11 +10,11 @@ from resnet_tasks.recipes.load import load_recipe
 from resnet_tasks.recipes.segment import KEYS, SegmentRecipe
 from resnet_tasks.recipes.tasks import task_of
 
-DIGITS = "quickstart/segment_digits"
+RECIPE = "segmentation/folder_unet"
 
 
 def recipe(**changes) -> SegmentRecipe:
-    return load_recipe(DIGITS, "segment", {key.replace("__", "."): value for key, value in changes.items()})
+    return load_recipe(RECIPE, "segment", {key.replace("__", "."): value for key, value in changes.items()})
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def recipe(**changes) -> SegmentRecipe:
 )
 def test_what_does_not_fit_is_told_with_its_key_and_the_cure(texts, words):
     with pytest.raises(UsageError) as caught:
-        load_recipe(DIGITS, "segment", texts)
+        load_recipe(RECIPE, "segment", texts)
     assert [word for word in words if word not in str(caught.value)] == []
     assert "\n" not in str(caught.value)
 
@@ -119,7 +119,7 @@ def test_what_is_not_said_is_left_to_the_segmenter(source):
     deeper = recipe(model__segmenter="deeplab_v3_plus", model__output_stride=32)
     assert task_of(deeper, source).settings.output_stride == 32
     settings = task_of(recipe(augment__crop_size=64), source).settings
-    assert (settings.augmentation.crop_size, settings.image_size, settings.close_after) == ((64, 64), (128, 128), None)
+    assert (settings.augmentation.crop_size, settings.image_size, settings.close_after) == ((64, 64), (512, 512), 57)
 
 
 def test_class_weights_are_one_for_each_class_and_from_one_place(source):
