@@ -13,10 +13,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from resnet_tasks import backbones, classification, detection, faces, segmentation
     from resnet_tasks.commands import batches, check, evaluate, export, load, predict, train
+    from resnet_tasks.recognition import enroll, identify, verify
 
 __version__ = "0.1.0"
 
-_VERBS = ("batches", "check", "evaluate", "export", "load", "predict", "train")
+_VERBS = {
+    **dict.fromkeys(("batches", "check", "evaluate", "export", "load", "predict", "train"), "commands"),
+    **dict.fromkeys(("enroll", "identify", "verify"), "recognition"),
+}
 _PACKAGES = ("backbones", "classification", "detection", "faces", "segmentation")
 
 __all__ = [
@@ -26,19 +30,22 @@ __all__ = [
     "check",
     "classification",
     "detection",
+    "enroll",
     "evaluate",
     "export",
     "faces",
+    "identify",
     "load",
     "predict",
     "segmentation",
     "train",
+    "verify",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name in _VERBS:
-        return getattr(importlib.import_module("resnet_tasks.commands"), name)
+        return getattr(importlib.import_module(f"resnet_tasks.{_VERBS[name]}"), name)
     if name in _PACKAGES:
         return importlib.import_module(f"resnet_tasks.{name}")
     raise AttributeError(f"module 'resnet_tasks' has no attribute {name!r}; it has {', '.join(__all__)}")

@@ -33,7 +33,7 @@ def train(
     """Trains a task: data, run folder, model, evaluation, report.
 
     Args:
-        task: "classify", "detect" or "segment".
+        task: "classify", "detect", "segment" or "faces".
         recipe: A recipe's name or file; the task's folder recipe by default.
         data: Where the data lie, or `{split: where}`.
         run: The run folder; `runs/<task>/<recipe>` by default, with a number behind it where that is taken.
@@ -230,15 +230,29 @@ def check(
     data_format: str = "auto",
     images: str | None = None,
     data_dir: str | None = None,
+    image_size: int | tuple[int, int] | None = None,
 ):
     """Looks data over before training; changes none of the user's files.
+
+    Args:
+        task: "classify", "detect", "segment" or "faces".
+        data: A folder, a file, `tfds:NAME` or "digits", or several of these by split.
+        output: A folder for `check.html` and `check.json`.
+        data_format: As in a recipe; "auto" finds it out.
+        images: Where the pictures lie that a file names, if not beside it.
+        data_dir: Where TensorFlow Datasets has its data.
+        image_size: A side, or `(height, width)`, of the canvas that boxes, masks and faces are judged on; the usual one
+            of the task if not given. Classification judges nothing by it.
 
     Returns:
         A report with `text()`, `to_json()`, `html()` and `errors`; with `output` it is written there too.
     """
     from resnet_tasks.opening import TASKS, known, part
 
-    report = part(TASKS[known(task)].check)(data, data_format=data_format, images=images, data_dir=data_dir)
+    reading: dict[str, Any] = {"data_format": data_format, "images": images, "data_dir": data_dir}
+    if image_size is not None and known(task) != "classify":
+        reading["image_size"] = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    report = part(TASKS[known(task)].check)(data, **reading)
     if output is not None:
         folder = Path(output)
         folder.mkdir(parents=True, exist_ok=True)
@@ -260,7 +274,7 @@ def batches(
     """Batches `(images, targets)` for `keras.Model.fit`: a `tf.data.Dataset`, another epoch at each iteration.
 
     Args:
-        task: "classify", "detect" or "segment".
+        task: "classify", "detect", "segment" or "faces".
         data: As for `train`.
         split: "train" comes shuffled and augmented, the others each picture once.
         image_size: A side, or `(height, width)`.

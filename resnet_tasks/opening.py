@@ -188,7 +188,7 @@ def task_on(
     source, labels = build.read(recipe), opened.loaded.labels
     matched = task_of(recipe, replace(source, labels=labels)).matched(source, mapping)
     held = {(mapping or {}).get(name, name) for name in source.labels.names} & set(labels.names)
-    if len(held) < len(labels):
+    if matched.answers_labels and len(held) < len(labels):
         lacking = f"the data have {len(held)} of the model's {len(labels)} classes: {', '.join(sorted(held)[:20])}"
         source = replace(source, notes=(*source.notes, lacking))
     return matched, source

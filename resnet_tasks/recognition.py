@@ -1,9 +1,10 @@
 """What faces are for, as functions: whether two pictures show the same person, and who of those known it is."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Union
 
 from resnet_tasks.errors import DataError, UsageError
 
@@ -12,17 +13,18 @@ if TYPE_CHECKING:
 
     from resnet_tasks.engine.loaded import Loaded
 
+Model = Union[str, os.PathLike, "Loaded"]
 AT_ONCE = 64  # pictures whose embeddings are computed together
 UNKNOWN = "unknown"
 
 
 def verify(
-    model: str | os.PathLike, first: str | os.PathLike, second: str | os.PathLike, *, threshold: float | None = None
+    model: Model, first: str | os.PathLike, second: str | os.PathLike, *, threshold: float | None = None
 ) -> dict:
     """Whether two pictures show the same identity.
 
     Args:
-        model: A run folder, a `.keras` file or an artefact.
+        model: A run folder, a `.keras` file or an artefact, or one that `resnet_tasks.load` opened.
         first: A picture of one aligned face.
         second: Another.
         threshold: The similarity from which they are the same; by default the model's own.
@@ -35,19 +37,18 @@ def verify(
         DataError: A picture that cannot be read.
     """
     from resnet_tasks.faces.predictor import similarity
-    from resnet_tasks.opening import open_model
 
-    loaded = open_model(model, "faces").loaded
+    loaded = _opened(model)
     one, other = _embedded(loaded, [first, second])
     found, least = similarity(one, other), _threshold(loaded, threshold)
     return {"similarity": found, "threshold": least, "same": found >= least}
 
 
-def enroll(model: str | os.PathLike, gallery: str | os.PathLike, folder: str | os.PathLike) -> dict:
+def enroll(model: Model, gallery: str | os.PathLike, folder: str | os.PathLike) -> dict:
     """Writes the embeddings of known faces to a file.
 
     Args:
-        model: A run folder, a `.keras` file or an artefact.
+        model: A run folder, a `.keras` file or an artefact, or one that `resnet_tasks.load` opened.
         gallery: The file to write; one that is there is replaced, once all pictures have been read.
         folder: A folder for each person, of pictures.
 
@@ -60,10 +61,9 @@ def enroll(model: str | os.PathLike, gallery: str | os.PathLike, folder: str | o
     """
     from resnet_tasks.engine.predicting import fingerprint
     from resnet_tasks.faces.gallery import Gallery
-    from resnet_tasks.opening import open_model
 
     named = _people(Path(folder))
-    loaded = open_model(model, "faces").loaded
+    loaded = _opened(model)
     files = [file for _, file in named]
     Gallery(
         embeddings=_embedded(loaded, files),
@@ -76,7 +76,7 @@ def enroll(model: str | os.PathLike, gallery: str | os.PathLike, folder: str | o
 
 
 def identify(
-    model: str | os.PathLike,
+    model: Model,
     gallery: str | os.PathLike,
     pictures: Sequence[str],
     *,
@@ -85,7 +85,7 @@ def identify(
     """Who of a gallery each picture shows.
 
     Args:
-        model: The one that the gallery was written with.
+        model: The one that the gallery was written with, as for `enroll`.
         gallery: As `enroll` wrote it.
         pictures: Files, folders of files, or `@list.txt`.
         threshold: The similarity below which a face is "unknown"; by default the model's own.
@@ -99,24 +99,32 @@ def identify(
     """
     from resnet_tasks.engine.predicting import find_pictures, fingerprint
     from resnet_tasks.faces.gallery import Gallery
-    from resnet_tasks.opening import open_model
 
     known = Gallery.load(Path(gallery))
-    loaded = open_model(model, "faces").loaded
+    loaded = _opened(model)
     known.check(fingerprint(loaded))
     least = _threshold(loaded, threshold)
     answers: list[dict] = []
-    for file in find_pictures(list(pictures)):
-        try:
-            embedded = _embedded(loaded, [file])
-        except (UsageError, DataError) as error:
+    for file, embedding, error in _embeddings(loaded, find_pictures(list(pictures))):
+        if error is not None:
             answers.append({"file": str(file), "error": str(error)})
             continue
-        places, similarities = known.search(embedded)
+        places, similarities = known.search(embedding[None])
         best = float(similarities[0, 0])
         name = known.names[int(places[0, 0])] if best >= least else UNKNOWN
         answers.append({"file": str(file), "name": name, "similarity": best})
     return {"pictures": answers}
+
+
+def _opened(model: Model) -> "Loaded":
+    from resnet_tasks.engine.loaded import Loaded
+    from resnet_tasks.opening import open_model
+
+    if not isinstance(model, Loaded):
+        return open_model(model, "faces").loaded
+    if model.task != "faces":
+        raise UsageError(f"{model.path} is a model of `{model.task}`; expected one of `faces`")
+    return model
 
 
 def _threshold(loaded: "Loaded", asked: float | None) -> float:
@@ -124,30 +132,45 @@ def _threshold(loaded: "Loaded", asked: float | None) -> float:
 
 
 def _embedded(loaded: "Loaded", files: Sequence[str | os.PathLike]) -> "np.ndarray":
-    """`(files, d)` float32, of unit length."""
+    """`(files, d)` float32, of unit length.
+
+    Raises:
+        UsageError: There is no such file.
+        DataError: One that cannot be read.
+    """
     import numpy as np
 
     rows = []
-    for start in range(0, len(files), AT_ONCE):
-        chunk = files[start : start + AT_ONCE]
-        for file in chunk:
-            if not Path(file).is_file():
-                raise UsageError(f"{file}: there is no such picture")
-        answers = loaded.answer([_read(Path(file)) for file in chunk])
-        for file, readable in zip(chunk, answers["readable"]):
-            if not readable:
-                raise DataError(f"{file}: not a picture that can be read, or damaged")
-        rows.append(answers["embedding"])
-    return np.concatenate(rows)
+    for _, embedding, error in _embeddings(loaded, files):
+        if error is not None:
+            raise error
+        rows.append(embedding)
+    return np.stack(rows)
 
 
-def _read(file: Path) -> bytes:
+def _embeddings(loaded: "Loaded", files: Iterable[str | os.PathLike]) -> Iterator[tuple]:
+    """(file, embedding `(d,)`, error) of each, in order; the embedding of one with an error means nothing."""
+    waiting = iter(files)
+    while chunk := list(islice(waiting, AT_ONCE)):
+        read = [_read(Path(file)) for file in chunk]
+        answers = loaded.answer([encoded if isinstance(encoded, bytes) else b"" for encoded in read])
+        for file, encoded, embedding, readable in zip(chunk, read, answers["embedding"], answers["readable"]):
+            error = None if isinstance(encoded, bytes) else encoded
+            if error is None and not readable:
+                error = DataError(f"{file}: not a picture that can be read, or damaged")
+            yield file, embedding, error
+
+
+def _read(file: Path) -> bytes | UsageError | DataError:
+    """The picture's bytes, or why there are none."""
     from resnet_tasks.data import formats
 
+    if not file.is_file():
+        return UsageError(f"{file}: there is no such picture")
     try:
         return formats.readable_bytes(file)
     except formats.Unreadable as error:
-        raise DataError(f"{file}: {str(error).removeprefix(f'{file}: ')}") from None
+        return DataError(f"{file}: {str(error).removeprefix(f'{file}: ')}")
 
 
 def _people(folder: Path) -> list[tuple[str, Path]]:

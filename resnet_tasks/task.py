@@ -107,6 +107,7 @@ class Task(abc.ABC):
     transfer_report: TransferReport | None = None  # what `build` has loaded of them
     details: tuple[str, ...] = ()  # what `measure` returns for `findings` and not for metrics.json
     settles: bool = False  # whether `settle` takes something from the validation split into the model
+    answers_labels: bool = True  # whether what it answers are its labels, which other data should then have
     settles_on_train: bool = False  # and from the training split, where there is no other
 
     @property

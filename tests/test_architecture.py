@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "doctor": TRUNK | TASKS | {"engine", "recipes", "opening", "starting", "commands"},
     # Of the backbones their table, for `resnet-tasks backbones`; of the weights all that needs no model.
     "cli": {"commands", "recognition", "demo", "doctor", "recipes", "backbones", "weights"},
-    "__init__": TRUNK | TASKS | {"commands"},
+    "__init__": TRUNK | TASKS | {"commands", "recognition"},
 }
 # The rims: where `tensorflow` may be imported, at the top or inside a function.
 RIMS = {"data", "engine", "starting", "commands", "doctor"}

@@ -6,7 +6,12 @@ from pathlib import Path
 import pytest
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
-SAID = {"01_classification": "top-1", "02_detection": "AP50", "03_segmentation": "mIoU"}  # where each ends
+SAID = {  # where each ends
+    "01_classification": "top-1",
+    "02_detection": "AP50",
+    "03_segmentation": "mIoU",
+    "04_faces": "AUC",
+}
 
 
 def named(argument):

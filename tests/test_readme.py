@@ -15,13 +15,14 @@ README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding=
 
 @pytest.mark.slow
 def test_its_python_runs_from_top_to_bottom(tmp_path):
-    """In one process, on 24 pictures of two classes, 16 with boxes and with masks; one epoch is trained, not 20."""
+    """In one process, on 24 pictures of two classes or persons, 16 with boxes and masks; one epoch, not 20."""
     noise = np.random.default_rng(0)
     for number in range(24):
         pixels = noise.integers(0, 128, (40, 48, 3), dtype=np.uint8) + np.uint8(127 * (number % 2))
-        file = tmp_path / "my_pictures" / ("cat", "dog")[number % 2] / f"{number}.jpg"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(file)
+        for kind, names in (("my_pictures", ("cat", "dog")), ("my_faces", ("anna", "boris"))):
+            file = tmp_path / kind / names[number % 2] / f"{number}.jpg"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(file)
         Image.fromarray(pixels).save(tmp_path / ("a.jpg", "b.png")[number % 2])
     for number in range(16):
         split = "train" if number < 8 else "val"

@@ -9,6 +9,7 @@ import click
 from resnet_tasks.cli import answers
 from resnet_tasks.cli import faces as of_faces
 from resnet_tasks.cli.options import (
+    PictureSize,
     data_option,
     echo_json,
     echo_values,
@@ -158,10 +159,11 @@ def export(task, model, output, form) -> None:
 @click.command()
 @data_option
 @reading_options
+@click.option("--image-size", type=PictureSize(), metavar="SIDE|HxW", help="Pixels of the network's input to judge by.")
 @output_option
 @json_option
 @click.pass_obj
-def check(task, data, data_format, images, data_dir, output, as_json) -> None:
+def check(task, data, data_format, images, data_dir, image_size, output, as_json) -> None:
     """Look for what is wrong with the data.
 
     Changes no file.  Exit code 3 if there are errors, 0 if there are only warnings.
@@ -171,7 +173,15 @@ def check(task, data, data_format, images, data_dir, output, as_json) -> None:
     if data is None:
         raise click.UsageError("missing option --data: name the data to look at", click.get_current_context())
     with only_answers_on_stdout(as_json):
-        report = commands.check(task, data, output=output, data_format=data_format, images=images, data_dir=data_dir)
+        report = commands.check(
+            task,
+            data,
+            output=output,
+            data_format=data_format,
+            images=images,
+            data_dir=data_dir,
+            image_size=image_size,
+        )
         click.echo(report.text())
     if as_json:
         echo_json(report.to_json())

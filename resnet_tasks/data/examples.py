@@ -170,6 +170,7 @@ class Split:
         records: The pictures' places in record files, or None; exactly one of the three is set.
         masks: Of segmentation: the pictures' masks.
         pairs: Of verification: int32 `(n, 4)`: two places in the split, whether they are the same (0, 1), and the fold.
+        is_protocol: Whether `pairs` came with the data, as a protocol to be followed, and were not made.
     """
 
     name: str
@@ -181,6 +182,7 @@ class Split:
     records: Records | None = None
     masks: Masks | None = None
     pairs: np.ndarray | None = None
+    is_protocol: bool = False
 
     def __post_init__(self):
         held = [source for source in (self.paths, self.encoded, self.records) if source is not None]

@@ -39,6 +39,8 @@ class FaceEmbedder(TaskModel):
         flip: An answer is the mean with the mirrored picture's; the predictor reads it.
         threshold: The cosine from which two pictures show the same person; training chooses it.
         far: The false accept rate that it is chosen for.
+        alignment: Of the pictures that it was trained on, and expects: "landmarks", to the template of
+            `data.face_alignment`; "none", as they were. For people to read.
         norm: Of the head: "batch", or "group" for batches too small for it.
         pool: What becomes of the features: "flatten", one row, for pictures of one size; "mean" over all places; `None`
             is "flatten" for an IResNet of the catalogue and "mean" for all others.
@@ -62,6 +64,7 @@ class FaceEmbedder(TaskModel):
         flip: bool = False,
         threshold: float = 0.5,
         far: float = 1e-3,
+        alignment: str = "none",
         norm: Norm = "batch",
         pool: Literal["flatten", "mean"] | None = None,
         name: str = "face_embedder",
@@ -70,12 +73,12 @@ class FaceEmbedder(TaskModel):
         self.class_names, self.image_size = list(class_names), tuple(image_size)
         self.margins, self.scale, self.centres = checked_margins(margin, margins), scale, centres
         self.warm_up, self.sample_rate = warm_up, sample_rate
-        self.flip, self.threshold, self.far = flip, threshold, far
+        self.flip, self.threshold, self.far, self.alignment = flip, threshold, far, alignment
         pool = pool or ("flatten" if _is_iresnet(backbone) else "mean")
         head = {"embedding": embedding, "dropout": dropout, "norm": norm, "pool": pool, "flip": flip, "far": far}
         loss = {"margin": margin, "margins": list(self.margins), "scale": scale, "centres": centres}
         gradual = {"warm_up": warm_up, "sample_rate": sample_rate}
-        names = {"class_names": self.class_names, "image_size": list(image_size)}
+        names = {"class_names": self.class_names, "image_size": list(image_size), "alignment": alignment}
         row = _in_a_row(_opened(list(backbone.output.values())[-1], norm), pool, backbone, self.image_size)
         super().__init__(
             backbone.input,

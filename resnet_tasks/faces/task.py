@@ -90,6 +90,7 @@ class Faces(Task):
     details = metrics.DETAILS
     settles = True
     settles_on_train = True
+    answers_labels = False
 
     def __init__(self, source: Source, settings: FacesSettings):
         self.source, self.settings = source, settings
@@ -115,7 +116,11 @@ class Faces(Task):
         self.transfer_report = start(backbone, self.transfer, settings.standardise)
         try:
             return FaceEmbedder(
-                backbone=backbone, class_names=self.labels.names, image_size=settings.image_size, **settings.head
+                backbone=backbone,
+                class_names=self.labels.names,
+                image_size=settings.image_size,
+                alignment=self._alignment(),
+                **settings.head,
             )
         except ValueError as error:
             raise UsageError(f"model: {error}") from error
@@ -123,7 +128,7 @@ class Faces(Task):
     def batches(self, split: str, training: bool) -> Batches:
         settings, pictures = self.settings, self._opened(split)
         known = {name: values for name, values in pictures.split.annotations.items() if name in ("label", "landmarks")}
-        plain = replace(pictures.split, annotations=known, pairs=None)
+        plain = replace(pictures.split, annotations=known, pairs=None, is_protocol=False)
         if not training:
             size = min(settings.evaluation_batch_size, max(1, len(plain)))
             return Batches(plain, pictures, size, self._prepare(plain), _finish_prepared, training=False)
@@ -147,7 +152,8 @@ class Faces(Task):
         if GALLERY in measured.annotations:
             pairs, known = _divided(pairs, measured)
             measured = self._own[split]
-        return metrics.measure(pairs, measured, self.labels, self.settings.head.get("far", 1e-3), known)
+        far, given = self.settings.head.get("far", 1e-3), measured.is_protocol
+        return metrics.measure(pairs, measured, self.labels, far, known, given=given)
 
     def settle(self, model: FaceEmbedder, measured: dict) -> None:
         """The similarity at the false accept rate that was asked for becomes the model's threshold."""
@@ -168,12 +174,16 @@ class Faces(Task):
         """The other data as they are: identities need not be known to be told apart."""
         return Faces(replace(source, labels=self.labels), self.settings)
 
+    def _alignment(self) -> str:
+        """How the pictures that are trained on were aligned."""
+        return "landmarks" if "landmarks" in self._own["train"].annotations else "none"
+
     def _measured(self, name: str) -> Split:
         """The split with the pictures of train before it, where its identities are those of train: a gallery."""
         split, train = self._own[name], self._own.get("train")
         if train is None or not np.isin(split.annotations["label"], train.annotations["label"]).all():
             return split
-        parts = [replace(part, name=name, pairs=None) for part in (train, split)]
+        parts = [replace(part, name=name, pairs=None, is_protocol=False) for part in (train, split)]
         both = splits.join(name, parts)
         is_known = np.arange(len(both)) < len(train)
         return replace(both, annotations={**both.annotations, GALLERY: is_known})

@@ -278,7 +278,7 @@ def test_check_ends_with_3_if_there_are_errors(verbs, capsys, broken, code):
     assert "a.jpg: cut" in err
     assert verbs.calls[0] == (
         ("classify", "pics"),
-        {"output": None, "data_format": "auto", "images": "i", "data_dir": None},
+        {"output": None, "data_format": "auto", "images": "i", "data_dir": None, "image_size": None},
     )
 
 

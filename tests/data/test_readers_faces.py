@@ -370,10 +370,10 @@ def test_digits_make_an_open_test():
     assert [counts[digit] for digit in "0123456"] == [178, 182, 177, 183, 181, 182, 181]
     assert len(counts) == 7 + 4 * 7 and all(count == counts[name[0]] for name, count in counts.items())
     pixels = {id: np.asarray(Image.open(io.BytesIO(png))) for id, png in zip(train.ids, train.encoded)}
-    plain = pixels["digits/0002.png"]  # a 2
-    assert np.array_equal(pixels["digits/0002.png#turned-90"], np.rot90(plain))
-    assert np.array_equal(pixels["digits/0002.png#mirrored-turned-180"], plain[::-1])
-    assert test.ids[0] == "digits/0007.png" and len(test.pairs) == 6000
+    plain = pixels["digits/2/0002.png"]  # a 2
+    assert np.array_equal(pixels["digits/2 turned-90/0002.png#turned-90"], np.rot90(plain))
+    assert np.array_equal(pixels["digits/2 mirrored-turned-180/0002.png#mirrored-turned-180"], plain[::-1])
+    assert test.ids[0] == "digits/7/0007.png" and len(test.pairs) == 6000
     closed = read_faces("digits", closed=True, val_share=0.0)
     assert len(closed.labels) == 10 and abs(len(closed.splits["test"]) - 898) <= 10
 

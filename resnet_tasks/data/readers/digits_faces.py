@@ -36,7 +36,8 @@ def read(*, closed: bool = False) -> Found:
     rows = list(zip(whole.ids, whole.encoded or (), identities))
     if not closed:
         rows += [turned for row in rows if row[2] in TURNED for turned in _turned(*row)]
-    ids, encoded, names = zip(*rows)
+    files, encoded, names = zip(*rows)
+    ids = tuple(f"digits/{name}/{file.rpartition('/')[2]}" for file, name in zip(files, names))
     return Found(
         where="digits",
         format="digits",

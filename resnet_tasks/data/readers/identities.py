@@ -192,7 +192,7 @@ def _cut(part: Found, sides: Sequence[str | None], with_landmarks: bool, cut: _C
             rows[:, :2] = new[rows[:, :2]]
             kept = rows[(rows[:, :2] >= 0).all(axis=1)]
             if len(kept):
-                split = replace(split, pairs=kept)
+                split = replace(split, pairs=kept, is_protocol=True)
                 cut.notes.append(_said_of_list(name, part.listed, kept))
         cut.splits[name] = split
 
