@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from resnet_tasks.data.batching import Batches
-from resnet_tasks.data.examples import LabelMap, Source
+from resnet_tasks.data.examples import LabelMap, Source, Split
 from resnet_tasks.model import TaskModel
 from resnet_tasks.weights.transfer import Transfer, TransferReport
 
@@ -168,6 +168,10 @@ class Task(abc.ABC):
             row: What `measure` says of the picture in its `mistakes` or `best`; `index` is its place in the split.
         """
         return self.draw(image, prediction)
+
+    def as_served(self, split: Split, index: int) -> bytes:
+        """What an artefact is sent to answer a picture of the split: the bytes of its file, or of another like it."""
+        return split.read(index)
 
     @abc.abstractmethod
     def matched(self, source: Source, mapping: Mapping[str, str] | None = None) -> "Task":

@@ -52,7 +52,7 @@ def _artefact_pairs(task: Task, loaded: Loaded, split: str) -> Iterator[tuple[di
     pictures = task.batches(split, training=False).split
     for start in range(0, len(pictures), BATCH):
         indices = np.arange(start, min(start + BATCH, len(pictures)))
-        answers = loaded.answer([pictures.read(index) for index in indices.tolist()])
+        answers = loaded.answer([task.as_served(pictures, index) for index in indices.tolist()])
         targets = {name: values[indices] for name, values in pictures.annotations.items()}
         yield answers, {**targets, "index": indices, "weight": answers["readable"].astype(np.float32)}
 

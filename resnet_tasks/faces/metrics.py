@@ -11,6 +11,7 @@ from resnet_tasks.faces import verification
 DETAILS = ("roc", "scores", "mistakes", "map", "listed")
 FARS = (0.1, 0.01, 0.001, 0.0001)
 MOST_PICTURES = 5000  # of more the pairs of all with all are too many to be sorted: 12.5 million
+FEWEST_EACH = 50  # pictures of an identity that are looked at, where not all can be
 HARDEST = 24
 BINS = 50
 ON_THE_MAP, IDENTITIES_ON_THE_MAP = 500, 20
@@ -39,7 +40,7 @@ def measure(
         gallery: Embeddings `(n, d)` and labels `(n,)` of the pictures that an identity is looked for among; by default
             each picture is looked for among all others of the split.
         given: Whether the list is a protocol's.  Then ROC, AUC, EER, TAR and scores are of its pairs; else of every two
-            pictures, where they are 5,000 or fewer.
+            pictures, of 5,000 at most: of more, some identities, and the same each time.
 
     Returns:
         Of the list, by LFW's protocol (see `verification.by_folds`): `accuracy`, the mean over the folds, and
@@ -57,8 +58,7 @@ def measure(
     index, embeddings, unreadable = _gathered(pairs, split)
     listed = _listed(split, index, embeddings)
     known = split.annotations["label"][index]
-    of_list = given or len(index) > MOST_PICTURES
-    measured = _measured(index, embeddings, known, listed, of_list, split.name, far)
+    measured = _measured(index, embeddings, known, listed, given, split.name, far)
     counts = {"identities": len(np.unique(known)), "images": len(index), "unreadable": unreadable}
     return {**measured, **_identified(embeddings, known, gallery), **counts, "listed": listed}
 
@@ -72,13 +72,14 @@ def _measured(
     split: str,
     far: float,
 ) -> dict:
-    """What pairs tell: those of the list, or by `of_list` False beside them every two pictures."""
+    """What pairs tell: those of the list, or by `of_list` False beside them every two pictures, of some at most."""
     seen = ~np.isnan(listed["similarity"])
     similarity, same, fold = listed["similarity"][seen], listed["pairs"][seen, 2] == 1, listed["pairs"][seen, 3]
     _check_both(same, split)
     accuracy, deviation, threshold = _by_folds(similarity, same, fold)
     places = listed["pairs"][seen, :2] if of_list else None
-    compared, are_same = (similarity, same) if of_list else verification.all_pairs(embeddings, known)
+    rows = _some(known)
+    compared, are_same = (similarity, same) if of_list else verification.all_pairs(embeddings[rows], known[rows])
     cuts = verification.cuts(compared, are_same)
     return {
         "accuracy": accuracy,
@@ -89,9 +90,21 @@ def _measured(
         "compared": len(compared),
         "roc": _roc(cuts, compared, are_same, threshold),
         "scores": _scores(compared, are_same),
-        "mistakes": _mistakes(compared, are_same, places, index, threshold),
+        "mistakes": _mistakes(compared, are_same, places, index[rows], threshold),
         "map": _map(embeddings, known, index),
     }
+
+
+def _some(known: np.ndarray) -> np.ndarray:
+    """The rows of the pictures to compare, in order: all, or of too many those of identities drawn at random."""
+    if len(known) <= MOST_PICTURES:
+        return np.arange(len(known))
+    draw = np.random.default_rng(0)
+    identities, counts = np.unique(known, return_counts=True)
+    most = max(FEWEST_EACH, MOST_PICTURES // len(identities))
+    starts, by_identity = np.cumsum(counts) - counts, np.argsort(known, kind="stable")
+    drawn = [by_identity[starts[number] :][: min(counts[number], most)] for number in draw.permutation(len(identities))]
+    return np.sort(np.concatenate(drawn)[:MOST_PICTURES])
 
 
 def _gathered(pairs: Iterable[tuple[dict, dict]], split: Split) -> tuple[np.ndarray, np.ndarray, int]:

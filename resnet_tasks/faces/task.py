@@ -1,5 +1,6 @@
 """Faces for the engine: batches, the network, its measures and its files."""
 
+import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,9 +16,10 @@ from resnet_tasks.data import geometric, photometric
 from resnet_tasks.data.batching import Batches
 from resnet_tasks.data.decode import decode_array
 from resnet_tasks.data.examples import Source, Split
-from resnet_tasks.data.face_alignment import get_alignment
+from resnet_tasks.data.face_alignment import align, get_alignment
 from resnet_tasks.data.pictures import Pictures
 from resnet_tasks.data.readers import splits
+from resnet_tasks.data.readers.face_pairs import make_pairs
 from resnet_tasks.errors import UsageError
 from resnet_tasks.faces import FaceEmbedder, findings, metrics
 from resnet_tasks.faces.predictor import FacePredictor, beside
@@ -93,7 +95,9 @@ class Faces(Task):
     answers_labels = False
 
     def __init__(self, source: Source, settings: FacesSettings):
-        self.source, self.settings = source, settings
+        # Its reader has said so where a split is of no use.
+        used = {name: split for name, split in source.splits.items() if name == "train" or _tells(split)}
+        self.source, self.settings = replace(source, splits=used), settings
         self.labels = source.labels
         self._pictures: dict[str, Pictures] = {}
         self._splits = {name: self._measured(name) if name != "train" else split for name, split in self._own.items()}
@@ -171,21 +175,34 @@ class Faces(Task):
         return beside(image, decode_array(self._own[split].read(row["partner"])))
 
     def matched(self, source: Source, mapping: Mapping[str, str] | None = None) -> "Faces":
-        """The other data as they are: identities need not be known to be told apart."""
-        return Faces(replace(source, labels=self.labels), self.settings)
+        """The other data as they are: identities need not be known to be told apart, and are numbered behind these."""
+        if source.labels != self.labels:
+            moved = {name: _numbered_from(split, len(self.labels)) for name, split in source.splits.items()}
+            source = replace(source, labels=self.labels, splits=moved)
+        return Faces(source, self.settings)
+
+    def as_served(self, split: Split, index: int) -> bytes:
+        """The file, or where it has landmarks the aligned picture, which an artefact is asked about, as a PNG."""
+        points = split.annotations.get("landmarks")
+        if points is None or not np.isfinite(points[index]).all():
+            return split.read(index)
+        stream = io.BytesIO()
+        aligned = align(decode_array(split.read(index)), points[index], self.settings.image_size)
+        Image.fromarray(aligned).save(stream, "PNG", compress_level=1)
+        return stream.getvalue()
 
     def _alignment(self) -> str:
         """How the pictures that are trained on were aligned."""
         return "landmarks" if "landmarks" in self._own["train"].annotations else "none"
 
     def _measured(self, name: str) -> Split:
-        """The split with the pictures of train before it, where its identities are those of train: a gallery."""
+        """The split with the pictures of train behind it, where its identities are those of train: a gallery."""
         split, train = self._own[name], self._own.get("train")
         if train is None or not np.isin(split.annotations["label"], train.annotations["label"]).all():
             return split
-        parts = [replace(part, name=name, pairs=None, is_protocol=False) for part in (train, split)]
+        parts = [replace(part, name=name, pairs=None, is_protocol=False) for part in (split, train)]
         both = splits.join(name, parts)
-        is_known = np.arange(len(both)) < len(train)
+        is_known = np.arange(len(both)) >= len(split)
         return replace(both, annotations={**both.annotations, GALLERY: is_known})
 
     def _opened(self, split: str) -> Pictures:
@@ -248,15 +265,23 @@ class Faces(Task):
 
 
 def _divided(pairs: Iterable[tuple[dict, dict]], split: Split) -> tuple[Iterator[tuple[dict, dict]], tuple]:
-    """The answers for the pictures to be found, numbered from 0; and the gallery's embeddings and identities."""
-    known = split.annotations[GALLERY]
-    count = int(known.sum())
+    """The answers for the pictures to be found; and the gallery's embeddings and identities."""
+    count = int((~split.annotations[GALLERY]).sum())
     answers, targets = zip(*pairs)
     embedding = np.concatenate([answer["embedding"] for answer in answers])
     index, weight = (np.concatenate([target[name] for target in targets]) for name in ("index", "weight"))
-    asked, given = index >= count, (index >= 0) & (index < count) & (weight > 0)
-    probes = ({"embedding": embedding[asked]}, {"index": index[asked] - count, "weight": weight[asked]})
+    asked, given = (index >= 0) & (index < count), (index >= count) & (weight > 0)
+    probes = ({"embedding": embedding[asked]}, {"index": index[asked], "weight": weight[asked]})
     return iter([probes]), (embedding[given], split.annotations["label"][index[given]])
+
+
+def _tells(split: Split) -> bool:
+    """Whether there are pairs of the same and of different identities."""
+    return split.pairs is not None or len(make_pairs(split.annotations["label"], 0)) > 0
+
+
+def _numbered_from(split: Split, first: int) -> Split:
+    return replace(split, annotations={**split.annotations, "label": split.annotations["label"] + first})
 
 
 def _rarity(labels: np.ndarray) -> np.ndarray:

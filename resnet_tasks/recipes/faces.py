@@ -34,6 +34,12 @@ class FacesData(Data):
         False, description="train and test have the same identities, about half of the pictures of each"
     )
 
+    @model_validator(mode="after")
+    def _leaves_some(self) -> "FacesData":
+        if self.val_share + self.test_share >= 1:
+            raise ValueError("test_share: no identity is left to train on; write shares that sum to less than 1")
+        return self
+
 
 class FacesModel(Network):
     """The network."""
@@ -90,9 +96,3 @@ class FacesRecipe(Strict):
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
     export: Export = Export()
-
-    @model_validator(mode="after")
-    def _has_identities(self) -> "FacesRecipe":
-        if self.data.val_share + self.data.test_share >= 1:
-            raise ValueError("data.test_share: no identity is left to train on; write shares that sum to less than 1")
-        return self

@@ -143,12 +143,31 @@ def test_a_given_list_is_all_there_is():
     assert {(row["index"], row["partner"]) for row in found["mistakes"]} == {(0, 1), (0, 3), (2, 3), (1, 3)}
 
 
-def test_of_many_pictures_the_list_is_compared(monkeypatch):
-    monkeypatch.setattr(metrics, "MOST_PICTURES", 95)
+def test_of_many_pictures_those_of_some_identities_are_compared(monkeypatch):
+    from sklearn.metrics import roc_auc_score
+
     embeddings, known = drawn()
     pairs = make_pairs(known, 5, 200)
+    monkeypatch.setattr(metrics, "MOST_PICTURES", 40)
+    monkeypatch.setattr(metrics, "FEWEST_EACH", 4)
+    rows = metrics._some(np.asarray(known))
+    kept = np.asarray(known)[rows]
+    assert len(rows) == 40 == len(set(rows)) and (np.diff(rows) > 0).all()
+    each = max(4, 40 // len(set(known)))
+    identities, counts = np.unique(kept, return_counts=True)
+    whole = [min(each, list(known).count(label)) for label in identities]
+    assert counts.max() <= each and (counts < whole).sum() <= 1, "whole identities, but for the last"
     found = measure(batches(embeddings), split_of(known, pairs), LABELS, 0.1)
-    assert found["compared"] == found["pairs"] == 200
+    assert found["pairs"] == 200 and found["compared"] == 40 * 39 // 2
+    similarity = embeddings[rows] @ embeddings[rows].T
+    first, second = np.triu_indices(40, 1)
+    assert found["auc"] == pytest.approx(roc_auc_score(kept[first] == kept[second], similarity[first, second]))
+    assert {row["index"] for row in found["mistakes"]} <= set(rows.tolist())
+
+
+def test_few_identities_of_many_pictures_are_all_compared():
+    rows = metrics._some(np.repeat([7, 3], 9000))
+    assert np.array_equal(rows, [*range(2500), *range(9000, 11500)])
 
 
 def test_without_a_list_one_is_made():

@@ -208,7 +208,8 @@ def _said_of_list(name: str, listed: Listed, kept: np.ndarray) -> str:
 
 def _said_of(name: str, made: np.ndarray, seed: int) -> str:
     if not len(made):
-        return f"{name} has no two pictures of one identity, or one identity only: nothing can be verified there"
+        why = "has no two pictures of one identity, or one identity only"
+        return f"{name} {why}: nothing can be verified there, and it is not used"
     same = int(made[:, 2].sum())
     return f"pairs made for {name}, by split seed {seed}: {same} same, {len(made) - same} different"
 
