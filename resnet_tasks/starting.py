@@ -242,6 +242,8 @@ def _begin(folder, recipe, source) -> None:
     }
     if source.rows:
         summary["rows"] = asdict(source.rows)
+    if source.pairs:
+        summary["pairs"] = asdict(source.pairs)
     folder.write_json("dataset.json", summary)
 
 

@@ -60,7 +60,7 @@ def resnet(spec: ResNetSpec, input_shape=(None, None, 3), *, output_stride: int 
     if spec.stem == "cifar" and output_stride != 32:
         raise UsageError(
             f"output_stride={output_stride}: {name} is made for small pictures, ends at stride 4 "
-            "and cannot be dilated; leave output_stride out, or take resnet_18 or larger"
+            "and cannot be dilated; pass output_stride=32 (model.output_stride), or take resnet_18 or larger"
         )
     image = keras.Input(input_shape, name="image")
     x, opened, features = _stem(image, spec)

@@ -210,7 +210,7 @@ def _pairs(names: list[str], matrix: list[tuple[str, list[int]]]) -> Html | None
     ]
     worst = sorted(pairs, key=lambda pair: -pair[0])[:MOST_PAIRS]
     rows = [(f"{truth} → {name}", shown(n), fraction(n / of)) for n, truth, name, of in worst]
-    columns = ("truth → answer", "pictures", "of the truth's")
+    columns = ("truth → answer", "times", "of the truth's")
     return _titled("Most confused", table(columns, rows, class_="named")) if rows else None
 
 
