@@ -37,6 +37,11 @@ class Predictor(abc.ABC):
 
     model: TaskModel
 
+    @property
+    def weights(self) -> list:
+        """The variables that answers depend on, which an artefact carries."""
+        return self.model.weights
+
     @abc.abstractmethod
     def prepare(self, image) -> dict:
         """One picture, `(height, width, 3)` uint8 RGB, as a canvas of fixed size and how to come back from it."""

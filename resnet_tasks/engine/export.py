@@ -37,7 +37,7 @@ class Servable(tf.Module):
         self.predictor = predictor
         self._names = [*labels.names, ""]  # -1 gathers the last
         # No generators, as in a .keras file.
-        self.model_weights = [variable.value for variable in predictor.model.weights]
+        self.model_weights = [variable.value for variable in predictor.weights]
         if assets is not None:
             self.labels_json = tf.saved_model.Asset(str(assets / LABELS))
         encoded = tf.TensorSpec([None], tf.string, name="image_bytes")

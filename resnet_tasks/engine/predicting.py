@@ -102,8 +102,8 @@ def find_pictures(what: list[str]) -> Iterator[str]:
 
 
 def fingerprint(loaded: Loaded) -> str:
-    """Tells one trained model from another: a hash of its weights, whatever their order, and of its class names."""
-    weights = loaded.keras_model.weights if loaded.keras_model is not None else loaded.saved.model_weights
+    """Tells one trained model from another: a hash of what answers depend on, in any order, and of its class names."""
+    weights = loaded.saved.model_weights if loaded.predictor is None else loaded.predictor.weights
     parts = sorted(hashlib.sha256(np.ascontiguousarray(weight.numpy()).tobytes()).hexdigest() for weight in weights)
     return hashlib.sha256("\n".join([*loaded.labels.names, *parts]).encode()).hexdigest()[:16]
 

@@ -21,6 +21,12 @@ class FacePredictor(Predictor):
     def __init__(self, model: FaceEmbedder):
         self.model = model
 
+    @property
+    def weights(self) -> list:
+        """Without the class centres, which may be more than all the rest: training alone reads them."""
+        centres = self.model.class_centres.embeddings
+        return [variable for variable in self.model.weights if variable is not centres]
+
     def prepare(self, image) -> dict:
         return {"image": resize_center_crop(image, self.model.image_size)}
 

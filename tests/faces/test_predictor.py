@@ -13,6 +13,7 @@ from resnet_tasks import backbones
 from resnet_tasks.data.examples import LabelMap
 from resnet_tasks.engine.export import export_saved_model
 from resnet_tasks.engine.loaded import Loaded
+from resnet_tasks.engine.predicting import fingerprint
 from resnet_tasks.faces import FaceEmbedder
 from resnet_tasks.faces.predictor import FacePredictor, beside, describe, similarity
 
@@ -202,3 +203,17 @@ def test_the_artefact_takes_pixels(loaded, exported):
     assert found.keys() == {"embedding"}
     expected = [answer["embedding"] for answer in loaded.predict(list(images))]
     np.testing.assert_allclose(found["embedding"], expected, atol=1e-5)
+
+
+def test_the_artefact_carries_no_class_centres_and_is_told_to_be_the_same_model(loaded, exported, flipping):
+    served = exported[0]
+    centres = flipping.class_centres.embeddings.numpy()
+    shapes = [tuple(weight.shape) for weight in served.saved.model_weights]
+    assert len(shapes) == len(flipping.weights) - 1 and centres.shape not in shapes
+    assert fingerprint(served) == fingerprint(loaded)
+    moved = flipping.class_centres.embeddings
+    try:
+        moved.assign(centres + 1)
+        assert fingerprint(loaded) == fingerprint(served), "answers are the same"
+    finally:
+        moved.assign(centres)
