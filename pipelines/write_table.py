@@ -9,6 +9,7 @@ One of:
 import csv
 import json
 import re
+import statistics
 import sys
 from pathlib import Path
 
@@ -55,22 +56,22 @@ def keep(run: Path, name: str | None = None) -> Path:
     return folder
 
 
-def row(folder: Path) -> tuple[str, ...]:
-    """A line of the table."""
+def row(folders: list[Path]) -> tuple[str, ...]:
+    """A line of the table: of one run, or of the mean of several that differ in their split alone."""
+    folder = folders[0]
     run, recipe = json.loads((folder / "run.json").read_text()), (folder / "recipe.yaml").read_text()
-    metrics = {path.stem.partition("-")[2]: json.loads(path.read_text()) for path in folder.glob("metrics-*.json")}
-    split = "test" if "test" in metrics else sorted(metrics)[0]
+    splits = sorted(path.stem.partition("-")[2] for path in folder.glob("metrics-*.json"))
+    split = "test" if "test" in splits else splits[0]
+    measured = [json.loads((one / f"metrics-{split}.json").read_text()) for one in folders]
     found = lambda key: re.search(rf"^  {key}: (.*)$", recipe, re.MULTILINE)[1]  # noqa: E731
-    measured = metrics[split]
-    best = ", ".join(
-        f"{word} {measured[key]:.2%}" if word == "top-1" else f"{word} {measured[key]:.3f}"
-        for key, word in WORDS
-        if key in measured
-    )
-    number = f"{best} on {measured['images']:,} {split} pictures"
+    best = ", ".join(_figure(word, [one[key] for one in measured]) for key, word in WORDS if key in measured[0])
+    number = f"{best} on {measured[0]['images']:,} {split} pictures"
+    if len(folders) > 1:
+        number += f", the mean of {len(folders)} split seeds (and from least to most)"
     kind = re.search(r"^  (?:detector|segmenter|margin): (.*)$", recipe, re.MULTILINE)
     hardware = f"{run['cores']} cores, {run['processor']}"
-    minutes = f"{run['seconds'] / 60:.0f} min" if run["seconds"] >= 90 else f"{run['seconds']:.0f} s"
+    seconds = statistics.fmean(json.loads((one / "run.json").read_text())["seconds"] for one in folders)
+    minutes = f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
     return (
         run["recipe"],
         f"{kind[1]}, {found('backbone')}" if kind else found("backbone"),
@@ -82,6 +83,12 @@ def row(folder: Path) -> tuple[str, ...]:
         minutes,
         str(run["commit"]),
     )
+
+
+def _figure(word: str, values: list[float]) -> str:
+    form = ".2%" if word == "top-1" else ".3f"
+    spread = f" ({min(values):{form}} to {max(values):{form}})" if len(values) > 1 else ""
+    return f"{word} {statistics.fmean(values):{form}}{spread}"
 
 
 def _start(folder: Path, found) -> str:
@@ -97,7 +104,12 @@ def _start(folder: Path, found) -> str:
 def write_table() -> None:
     """Puts the table between its two marks in README.md."""
     lines = [" | ".join(COLUMNS), " | ".join("---" for _ in COLUMNS)]
-    lines += [" | ".join(row(path.parent)) for path in sorted(RESULTS.rglob("run.json"))]
+    alike: dict[str, list[Path]] = {}
+    for path in sorted(RESULTS.rglob("run.json")):
+        recipe = re.sub(r"^  split_seed: .*\n", "", (path.parent / "recipe.yaml").read_text(), flags=re.MULTILINE)
+        about = json.loads(path.read_text())
+        alike.setdefault(f"{about['recipe']} {about['commit']}\n{recipe}", []).append(path.parent)
+    lines += [" | ".join(row(folders)) for folders in alike.values()]
     table = "\n".join(f"| {line} |" for line in lines)
     before, _, rest = README.read_text().partition(BEGIN)
     after = rest.partition(END)[2]
