@@ -77,6 +77,9 @@ def test_the_tables_of_pairs_are_what_was_measured(recognised):
     for row in mistakes:
         assert (digit(row["file"]) == digit(row["partner"])) == (row["truth"] == "same")
         assert (float(row["score"]) >= metrics["threshold"]) == (row["answer"] == "same")
+    report = (recognised[0] / "report.html").read_text(encoding="utf-8")
+    shown = f'value="{mistakes[0]["score"]}"> {float(mistakes[0]["score"]):.3f}<'
+    assert shown in report and f"{mistakes[0]['file']}, {mistakes[0]['partner']}: " in report
     least = min(float(row["score"]) for row in mistakes if row["truth"] == "same")
     assert least <= min(score for score, is_same in zip(scores, same) if is_same) + 1e-6
 

@@ -224,14 +224,16 @@ def _measured(row: dict) -> str:
 def _mistake(row: dict, path: Path) -> Html | None:
     """A picture, what it is, what it was taken for, how surely; `None` if it cannot be read."""
     wide = is_wide(path)
-    uri, file = embedded(path, WIDE_SIDE if wide else PICTURE_SIDE), row.get("file", "")
+    uri = embedded(path, WIDE_SIDE if wide else PICTURE_SIDE)
+    files = [row[key] for key in ("file", "partner") if key in row]  # a pair's score is a similarity, no share
     if uri is None:
         return None
     said = " → ".join(row[key] for key in ("truth", "answer") if key in row) or _measured(row)
     score = number(row.get("score"))
-    certain = tag("data", f" {score:.1%}", value=row["score"]) if score is not None else None
-    short = file if len(file) <= LONG else file.rsplit("/", 1)[-1]
+    form = ".3f" if len(files) > 1 else ".1%"
+    certain = tag("data", f" {score:{form}}", value=row["score"]) if score is not None else None
+    short = [file if len(file) <= LONG else file.rsplit("/", 1)[-1] for file in files]
     looks = "pixels" if is_small(path, SMALL) else None
-    picture = tag("img", src=uri, alt=f"{file}: {said}", class_=looks)
-    name = tag("span", short, class_="note", title=file)
+    picture = tag("img", src=uri, alt=f"{', '.join(files)}: {said}", class_=looks)
+    name = tag("span", ", ".join(short), class_="note", title=", ".join(files))
     return tag("li", picture, tag("b", said), certain, name, class_="wide" if wide else None)
