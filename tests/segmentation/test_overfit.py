@@ -44,7 +44,7 @@ def test_eight_street_scenes_are_learnt_by_heart(segmenter, data_root, tmp_path)
     known = replace(source, labels=LabelMap(WIDE))
     thin = {name: "ignore" for name in source.labels.names if name not in WIDE}
     task = Segmentation(known, settings).matched(source, thin)
-    training = TrainSettings(epochs=45, batch_size=4, lr=2e-3, optimizer="adamw", warmup_epochs=2, clip_norm=10.0)
+    training = TrainSettings(epochs=90, batch_size=4, lr=2e-3, optimizer="adamw", warmup_epochs=2, clip_norm=10.0)
     trainer = Trainer(task, training, RunFolder(tmp_path / "run"), tf.distribute.get_strategy())
     trainer.run()
     measured = Evaluator(task, trainer.model, tf.distribute.get_strategy(), "train").run()
