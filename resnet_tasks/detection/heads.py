@@ -40,7 +40,14 @@ def tower(pyramid: Mapping, depth: int, channels: int, *, norm: str | None, acti
 
 
 def predictions(
-    tower: Mapping, kernel: int, channels: int, *, name: str, prior: float | None = None, first: Any = None
+    tower: Mapping,
+    kernel: int,
+    channels: int,
+    *,
+    name: str,
+    prior: float | None = None,
+    first: Any = None,
+    bias: Any = 0.0,
 ) -> dict:
     """The last convolution, float32 whatever the policy.
 
@@ -51,6 +58,7 @@ def predictions(
         name: Of the layer; the outputs are called `{name}_P3`.
         prior: The probability that the sigmoid of its first outputs comes to; `None` for outputs around 0.
         first: The kernel's initialiser; `None` for a small normal one.
+        bias: Its biases' first values, without `prior`: a number, or one for each output.
 
     Returns:
         `{"P3": (batch, height, width, channels), ...}`.
@@ -61,7 +69,7 @@ def predictions(
         padding="same",
         # Made here: an initialiser takes its seed when it is made, and gives the same numbers at each call.
         kernel_initializer=first or keras.initializers.RandomNormal(stddev=SMALL),
-        bias_initializer=keras.initializers.Constant(0.0 if prior is None else -math.log((1 - prior) / prior)),
+        bias_initializer=keras.initializers.Constant(bias if prior is None else -math.log((1 - prior) / prior)),
         dtype=keras.config.floatx(),
         name=name,
     )

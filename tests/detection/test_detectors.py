@@ -289,6 +289,18 @@ def test_the_boxes_of_yolo_by_hand():
 
 
 @pytest.mark.any_backend
+def test_the_first_sides_of_yolo_are_about_two_strides():
+    model = small(YOLO)
+    bias = number(model.get_layer("box").bias).reshape(4, 16)
+    likely = np.exp(bias) / np.exp(bias).sum(axis=-1, keepdims=True)
+    assert (likely @ np.arange(16) == pytest.approx(2.0, abs=0.1)) and (np.diff(likely) < 0).all()
+    outputs = {name: number(value) for name, value in model(np.zeros((1, 64, 64, 3), np.float32)).items()}
+    boxes, _ = (number(part) for part in compiled(model.candidates)(outputs))
+    sides = (boxes[0, :, 0, 2:] - boxes[0, :, 0, :2]) / np.repeat([16, 32], [16, 4])[:, None]
+    assert (sides > 2).all() and (sides < 7).all(), "both sides of a place together, in strides"
+
+
+@pytest.mark.any_backend
 def test_proposals_keep_the_best_drop_what_overlaps_it_and_stay_on_the_canvas():
     """Anchors of P3 with ratio 1: 24 pixels around 4 + 8 x, 4 + 8 y."""
     model = small(FasterRCNN)
