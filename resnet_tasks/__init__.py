@@ -10,6 +10,8 @@ The names below are imported when they are first used: `import resnet_tasks` cos
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from resnet_tasks.kernels import prefer_onednn
+
 if TYPE_CHECKING:
     from resnet_tasks import backbones, classification, detection, faces, segmentation
     from resnet_tasks.commands import batches, check, evaluate, export, load, predict, train
@@ -44,6 +46,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in __all__:
+        prefer_onednn()  # before what is imported here imports TensorFlow
     if name in _VERBS:
         return getattr(importlib.import_module(f"resnet_tasks.{_VERBS[name]}"), name)
     if name in _PACKAGES:

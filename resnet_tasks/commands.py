@@ -7,12 +7,13 @@ goes wrong is a `ResnetTasksError`, and its `exit_code` tells its kind.
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnet_tasks.errors import UsageError
+from resnet_tasks.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from resnet_tasks.engine.loaded import Loaded
@@ -165,8 +166,11 @@ def predict(
         `{"pictures": [...]}`, or for more than 100 `{"pictures": n, "errors": n, "output": DIR}`.
 
     Raises:
-        UsageError: No such model or picture, an `output` of another model, or `tile` for a task that has none.
+        UsageError: No such model or picture, an `output` of another model or of somebody else, a threshold that no
+            score is, or `tile` for a task that has none.
     """
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise UsageError(f"--threshold: from 0 to 1 expected, not {threshold:g}")
     from resnet_tasks.engine.predicting import predict_files
     from resnet_tasks.opening import TASKS, open_model, paper_of
 
@@ -268,6 +272,7 @@ def batches(
     split: str = "train",
     image_size: int | tuple[int, int] = 224,
     batch_size: int = 32,
+    class_names: Sequence[str] | None = None,
     recipe: str | os.PathLike | None = None,
     set: Mapping[str, Any] | None = None,
 ):
@@ -279,9 +284,15 @@ def batches(
         split: "train" comes shuffled and augmented, the others each picture once.
         image_size: A side, or `(height, width)`.
         batch_size: Examples of a batch.
+        class_names: The model's, in the order of its ids, which the labels are then; without them classes are numbered
+            as the reader orders them, by name where the source has no order.
         recipe: Whose augmentation is used; the task's folder recipe by default.
         set: Recipe keys to change.
+
+    Raises:
+        DataError: The data have a class that `class_names` does not hold.
     """
+    from resnet_tasks.data.examples import LabelMap
     from resnet_tasks.recipes import build
     from resnet_tasks.recipes.load import load_recipe
     from resnet_tasks.recipes.tasks import task_of
@@ -289,7 +300,12 @@ def batches(
     size = list(image_size) if isinstance(image_size, tuple) else image_size
     flags = {"data.where": data, "model.image_size": size, "train.batch_size": batch_size}
     loaded = load_recipe(recipe, task, set, flags)
-    return task_of(loaded, build.read(loaded)).fit_batches(split)
+    source = build.read(loaded)
+    if class_names is None or tuple(class_names) == source.labels.names:
+        return task_of(loaded, source).fit_batches(split)
+    if task == "faces":
+        raise DataError(f"class_names: of faces they are those of the data, in this order: {list(source.labels.names)}")
+    return task_of(loaded, replace(source, labels=LabelMap(tuple(class_names)))).matched(source).fit_batches(split)
 
 
 def benchmark(task: str, model_or_recipe: str | os.PathLike) -> dict:

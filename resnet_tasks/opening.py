@@ -36,6 +36,8 @@ class Entry:
     conclude: str | None = None  # see `engine.predicting.Paper`
 
 
+EVALUATED_BY = ("image_size", "crop_fraction", "far")  # settings of a model that are keys of a recipe's section `model`
+
 TASKS = {
     "classify": Entry(
         package="resnet_tasks.classification",
@@ -195,10 +197,8 @@ def task_on(
 
 
 def _size_of(loaded: "Loaded") -> dict[str, Any]:
-    """What evaluation must know of an artefact or a lone `.keras` file, as recipe keys: the picture's size."""
-    names = ("image_size", "crop_fraction")
-    known = {name: getattr(loaded.keras_model, name, None) for name in names}
-    return {f"model.{name}": value for name, value in known.items() if value is not None}
+    """What evaluation must know of an artefact or a lone `.keras` file, as recipe keys: its size above all."""
+    return {f"model.{name}": loaded.settings[name] for name in EVALUATED_BY if name in loaded.settings}
 
 
 def sample_pictures(opened: Opened, count: int = 16) -> tuple[list[bytes], str]:
@@ -226,15 +226,10 @@ def model_card(opened: Opened) -> dict:
         "model": type(loaded.keras_model).__name__,
         "backbone": loaded.keras_model.backbone.name,
         "parameters": loaded.keras_model.count_params(),
-        "image_size": list(loaded.keras_model.image_size),
         "classes": len(loaded.labels),
         "environment": environment(),
     }
-    card |= {
-        name: getattr(loaded.keras_model, name)
-        for name in ("threshold", "alignment")
-        if hasattr(loaded.keras_model, name)
-    }
+    card |= loaded.settings
     if opened.run:
         evaluations = sorted((opened.run / "evaluation").glob("*/metrics.json"))
         figures = {path.parent.name: json.loads(path.read_text()) for path in evaluations}

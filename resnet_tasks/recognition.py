@@ -1,7 +1,10 @@
 """What faces are for, as functions: whether two pictures show the same person, and who of those known it is."""
 
+import logging
+import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import unicodedata
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Union
@@ -12,6 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from resnet_tasks.engine.loaded import Loaded
+
+logger = logging.getLogger("resnet_tasks")
 
 Model = Union[str, os.PathLike, "Loaded"]
 AT_ONCE = 64  # pictures whose embeddings are computed together
@@ -28,6 +33,9 @@ def verify(
         first: A picture of one aligned face.
         second: Another.
         threshold: The similarity from which they are the same; by default the model's own.
+
+    A model that was trained on faces aligned by landmarks aligns these too, where `landmarks.csv` in their folder or
+    the one above names them; where none does, they are taken for aligned crops, which is logged as a warning.
 
     Returns:
         `similarity`, the cosine of the embeddings; `threshold`; `same`.
@@ -49,19 +57,20 @@ def enroll(model: Model, gallery: str | os.PathLike, folder: str | os.PathLike) 
 
     Args:
         model: A run folder, a `.keras` file or an artefact, or one that `resnet_tasks.load` opened.
-        gallery: The file to write; one that is there is replaced, once all pictures have been read.
-        folder: A folder for each person, of pictures.
+        gallery: The file to write; a gallery that is there is replaced, once all pictures have been read.
+        folder: A folder for each person, of pictures; aligned as in `verify`.
 
     Returns:
         `gallery`, `identities`, `pictures`.
 
     Raises:
-        UsageError: No such model or folder.
+        UsageError: No such model or folder, or `gallery` is a file of another kind.
         DataError: A person without a picture, or a picture that cannot be read; nothing is written.
     """
     from resnet_tasks.engine.predicting import fingerprint
     from resnet_tasks.faces.gallery import Gallery
 
+    Gallery.check_place(gallery)
     named = _people(Path(folder))
     loaded = _opened(model)
     files = [file for _, file in named]
@@ -87,7 +96,7 @@ def identify(
     Args:
         model: The one that the gallery was written with, as for `enroll`.
         gallery: As `enroll` wrote it.
-        pictures: Files, folders of files, or `@list.txt`.
+        pictures: Files, folders of files, or `@list.txt`; aligned as in `verify`.
         threshold: The similarity below which a face is "unknown"; by default the model's own.
 
     Returns:
@@ -105,7 +114,7 @@ def identify(
     known.check(fingerprint(loaded))
     least = _threshold(loaded, threshold)
     answers: list[dict] = []
-    for file, embedding, error in _embeddings(loaded, find_pictures(list(pictures))):
+    for file, embedding, error in _embeddings(loaded, list(find_pictures(list(pictures)))):
         if error is not None:
             answers.append({"file": str(file), "error": str(error)})
             continue
@@ -128,6 +137,8 @@ def _opened(model: Model) -> "Loaded":
 
 
 def _threshold(loaded: "Loaded", asked: float | None) -> float:
+    if asked is not None and not math.isfinite(asked):
+        raise UsageError(f"threshold: a similarity, from -1 to 1, expected, not {asked:g}")
     return loaded.threshold if asked is None else asked
 
 
@@ -148,11 +159,12 @@ def _embedded(loaded: "Loaded", files: Sequence[str | os.PathLike]) -> "np.ndarr
     return np.stack(rows)
 
 
-def _embeddings(loaded: "Loaded", files: Iterable[str | os.PathLike]) -> Iterator[tuple]:
+def _embeddings(loaded: "Loaded", files: Sequence[str | os.PathLike]) -> Iterator[tuple]:
     """(file, embedding `(d,)`, error) of each, in order; the embedding of one with an error means nothing."""
-    waiting = iter(files)
-    while chunk := list(islice(waiting, AT_ONCE)):
-        read = [_read(Path(file)) for file in chunk]
+    waiting = iter(zip(files, _landmarks(loaded, [Path(file) for file in files])))
+    while some := list(islice(waiting, AT_ONCE)):
+        chunk = [file for file, _ in some]
+        read = [_read(Path(file), points, loaded.image_size) for file, points in some]
         answers = loaded.answer([encoded if isinstance(encoded, bytes) else b"" for encoded in read])
         for file, encoded, embedding, readable in zip(chunk, read, answers["embedding"], answers["readable"]):
             error = None if isinstance(encoded, bytes) else encoded
@@ -161,33 +173,62 @@ def _embeddings(loaded: "Loaded", files: Iterable[str | os.PathLike]) -> Iterato
             yield file, embedding, error
 
 
-def _read(file: Path) -> bytes | UsageError | DataError:
-    """The picture's bytes, or why there are none."""
+def _landmarks(loaded: "Loaded", files: Sequence[Path]) -> "list[np.ndarray | None]":
+    """Of each picture its landmarks, if the model's pictures are aligned by them and there are any."""
+    from resnet_tasks.data.readers import face_landmarks
+
+    if loaded.settings.get("alignment") != "landmarks":
+        return [None] * len(files)
+    found = face_landmarks.of_files(files)
+    without = sum(points is None for points in found)
+    if without:
+        logger.warning(
+            "taken for aligned crops: %d of %d pictures; the model was trained on faces aligned by %s, and no such "
+            "list in the folders of these pictures, or the folders above, names them",
+            without,
+            len(files),
+            face_landmarks.FILE,
+        )
+    return found
+
+
+def _read(file: Path, points: "np.ndarray | None", image_size: tuple[int, int]) -> bytes | UsageError | DataError:
+    """The picture's bytes, aligned by its landmarks if there are any, or why there are none."""
     from resnet_tasks.data import formats
+    from resnet_tasks.faces.predictor import aligned_png
 
     if not file.is_file():
         return UsageError(f"{file}: there is no such picture")
     try:
-        return formats.readable_bytes(file)
-    except formats.Unreadable as error:
+        encoded = formats.readable_bytes(file)
+        return encoded if points is None else aligned_png(encoded, points, image_size)
+    except (formats.Unreadable, DataError) as error:
         return DataError(f"{file}: {str(error).removeprefix(f'{file}: ')}")
 
 
 def _people(folder: Path) -> list[tuple[str, Path]]:
-    """(name, picture) of every person's folder."""
+    """(name, picture) of every person's folder, found as the reader of training finds them."""
     from resnet_tasks.data.formats import SUFFIXES
+    from resnet_tasks.data.readers import folders
 
     if not folder.is_dir():
         raise UsageError(f"{folder}: there is no such folder; expected one with a folder of pictures for each person")
-    people = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    split, below = folders._split_folders(folder)[0]
+    if split is not None:
+        raise DataError(f"{folder} holds splits, not people; name one of them, such as {below}")
+    people = folders._folders(folder)
     if not people:
         raise DataError(f"{folder} holds no folder; expected one for each person, such as {folder / 'anna' / '1.jpg'}")
     found = []
     for person in people:
-        files = sorted(
-            path for path in person.rglob("*") if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-        )
+        name = unicodedata.normalize("NFC", person.name)
+        if name == UNKNOWN:
+            raise DataError(f"{person}: {UNKNOWN!r} is what strangers are called; rename the folder")
+        files = sorted(path for path in folders._walk(person) if path.suffix.lower() in SUFFIXES)
         if not files:
             raise DataError(f"{person.name}: the folder {person} holds no picture; add one, or remove the folder")
-        found += [(person.name, file) for file in files]
+        found += [(name, file) for file in files]
+    loose = sum(path.suffix.lower() in SUFFIXES and path.is_file() for path in folder.iterdir())
+    if loose:
+        logger.warning("left out, in no person's folder: %d pictures in %s", loose, folder)
     return found

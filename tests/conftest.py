@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from resnet_tasks.kernels import prefer_onednn
+
+prefer_onednn()
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 

@@ -20,6 +20,7 @@ TRUNK = GROUND | {"layers", "data", "task", "backbones", "necks"}
 # Who may import whom.  `errors` is everybody's; a room may always import itself.
 MAY_IMPORT = {
     "errors": set(),
+    "kernels": set(),
     "geometry": set(),
     "model": set(),
     "weights": {"backbones"},  # of the backbones the specs alone, which are data
@@ -38,15 +39,15 @@ MAY_IMPORT = {
     "demo": TRUNK | TASKS | {"engine", "recipes", "opening", "starting", "commands"},
     "doctor": TRUNK | TASKS | {"engine", "recipes", "opening", "starting", "commands"},
     # Of the backbones their table, for `resnet-tasks backbones`; of the weights all that needs no model.
-    "cli": {"commands", "recognition", "demo", "doctor", "recipes", "backbones", "weights"},
-    "__init__": TRUNK | TASKS | {"commands", "recognition"},
+    "cli": {"commands", "recognition", "demo", "doctor", "kernels", "recipes", "backbones", "weights"},
+    "__init__": TRUNK | TASKS | {"commands", "kernels", "recognition"},
 }
 # The rims: where `tensorflow` may be imported, at the top or inside a function.
 RIMS = {"data", "engine", "starting", "commands", "doctor"}
 RIMS_OF_A_TASK = {"task.py", "predictor.py", "metrics.py"}
 # Seconds to import each; only the commands' bodies may ask for them.
 HEAVY = {"tensorflow", "keras", "keras_cv", "tensorflow_datasets", "matplotlib", "sklearn", "scipy", "jax", "torch"}
-LIGHT = ("resnet_tasks", "errors", "commands", "recognition", "demo", "doctor", "opening", "backbones")
+LIGHT = ("resnet_tasks", "errors", "kernels", "commands", "recognition", "demo", "doctor", "opening", "backbones")
 LIGHT += ("cli.main", "recipes.find", "recipes.load")
 SAYS_NOTHING = {"utils", "util", "helpers", "helper", "common", "misc", "base", "tools"}
 LONGEST_FILE, LONGEST_FUNCTION = 350, 50  # lines

@@ -15,6 +15,7 @@ from resnet_tasks.cli.recipes import recipes
 from resnet_tasks.cli.tasks import TASKS, task_group
 from resnet_tasks.cli.weights import weights
 from resnet_tasks.errors import Interrupted, ResnetTasksError, UsageError
+from resnet_tasks.kernels import prefer_onednn
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -32,6 +33,7 @@ for _command in (recipes, backbones, weights, demo, doctor):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code and lets no exception out."""
     greet_nobody()
+    prefer_onednn()
     _say_log_on_stderr()
     try:
         return cli.main(arguments, prog_name="resnet-tasks", standalone_mode=False) or 0

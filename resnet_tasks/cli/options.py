@@ -36,7 +36,7 @@ class PictureSize(click.ParamType):
             sides = [int(side) for side in str(value).lower().split("x")]
         except ValueError:
             sides = []
-        if len(sides) not in (1, 2):
+        if len(sides) not in (1, 2) or min(sides) < 1:
             self.fail(f"expected pixels such as 224, or height x width such as 192x320; got {value!r}", param, ctx)
         return sides[0] if len(sides) == 1 else sides
 

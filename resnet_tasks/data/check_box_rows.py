@@ -10,6 +10,7 @@ from resnet_tasks.data.check_report import Finding
 from resnet_tasks.data.examples import Problem, Source
 
 _MOST_DROPPED = 0.05  # of the rows; training stops above it
+_MOST_CLIPPED = 0.05  # of the rows, above which it is a warning
 # The words that a reader begins its reasons with, and what they mean.
 _KINDS = {
     "turned": "right lies left of left, or bottom above top (a negative width or height)",
@@ -65,9 +66,11 @@ def _left_out(source: Source) -> Iterator[Finding]:
         what = f"{kind}: {_KINDS[kind]}" if kind else "left out for other reasons"
         yield Finding(level, f"{what}: {len(problems)} of {total} boxes", _named(problems))
     if clipped:
+        many = len(clipped) > _MOST_CLIPPED * total
         yield Finding(
-            "note",
-            f"boxes that reach over the picture's border, and are cut there: {len(clipped)} of {total}",
+            "warning" if many else "note",
+            f"boxes that reach over the picture's border, and are cut there: {len(clipped)} of {total}"
+            + ("; look whether they are read in the right order and unit" if many else ""),
             _named(clipped),
         )
 

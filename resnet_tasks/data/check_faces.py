@@ -11,11 +11,12 @@ from resnet_tasks.data.check_pictures import Picture
 from resnet_tasks.data.check_report import Finding, Histogram, Report, worst_first
 from resnet_tasks.data.examples import Split
 from resnet_tasks.data.readers import splits
-from resnet_tasks.data.readers.faces import look
+from resnet_tasks.data.readers.faces import look, one_kind
 from resnet_tasks.data.readers.identities import Looked, Rules
 from resnet_tasks.errors import DataError
 
 _NEARLY_SQUARE = 1.1  # the longer side over the shorter
+_MOSTLY = 0.9  # of the pictures with landmarks, below which those without are a warning
 _TINY = 0.5  # of the canvas's height, below which a face is blown up more than twice
 _SMALL_PRINT = 16  # pixels of the shorter side below which different pictures may have like prints
 _BINS = ((1, 1), (2, 4), (5, 9), (10, 19), (20, 49), (50, 99), (100, None))
@@ -138,8 +139,15 @@ def _tiny(pictures: list[Picture], canvas_hw: tuple[int, int]) -> Iterator[Findi
 
 def _unaligned(looked: Looked, pictures: list[Picture]) -> Iterator[Finding]:
     """Says so where no landmarks are given and the pictures are not crops of one size, nearly square."""
+    points = [looked.source.splits[picture.split].annotations.get("landmarks") for picture in pictures]
+    aligned = sum(of is not None and np.isfinite(of[picture.index]).all() for of, picture in zip(points, pictures))
+    if aligned:
+        if aligned < _MOSTLY * len(pictures):
+            without = len(pictures) - aligned
+            yield Finding("warning", f"{without} of {len(pictures)} pictures have no landmarks; {_ALIGNMENT}")
+        return
     sizes = Counter(picture.taken.size_hw for picture in pictures)
-    if not sizes or any("landmarks" in split.annotations for split in looked.source.splits.values()):
+    if not sizes:
         return
     (height, width), *others = sizes
     if not others and max(height, width) <= _NEARLY_SQUARE * min(height, width):
@@ -190,6 +198,8 @@ def _pairs(looked: Looked) -> Iterator[Finding]:
             if name != "train":
                 yield Finding("warning", f"there is no pair in {name}: nothing can be verified")
             continue
+        if split.is_protocol and (lacking := one_kind(split)):
+            yield Finding("error", lacking)
         label = split.annotations["label"]
         agree = label[split.pairs[:, 0]] == label[split.pairs[:, 1]]
         wrong = split.pairs[agree != (split.pairs[:, 2] == 1)]

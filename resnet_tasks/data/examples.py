@@ -55,6 +55,9 @@ class LabelMap:
     colors: tuple = ()
 
     def __post_init__(self):
+        for name in self.names:
+            if (written := name.encode(errors="backslashreplace").decode()) != name:
+                raise DataError(f"the class name {written} is not in UTF-8; rename it")
         if len(set(self.names)) != len(self.names):
             twice = sorted({name for name in self.names if self.names.count(name) > 1})
             raise DataError(f"class names must differ, but these stand twice: {', '.join(twice)}")

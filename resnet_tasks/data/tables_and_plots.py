@@ -50,6 +50,11 @@ def write_plot(path: Path, plot: Callable[[], "Figure"] | None) -> None:
         plot().savefig(path, format="svg", transparent=True, metadata={"Date": None})
 
 
+def as_it_stands(name: str) -> str:
+    """A name for Matplotlib, which else takes what stands between two dollars for mathematics."""
+    return name.replace("$", r"\$")
+
+
 def figure_and_axes(height: float = HEIGHT) -> "tuple[Figure, Axes]":
     """A figure as wide as a phone, `height` inches high, and its axes; it is pyplot's in nothing."""
     from matplotlib.figure import Figure

@@ -17,7 +17,9 @@ NO_THRESHOLD = 0.5  # where no found box is right
 AT_ONCE = 4096  # rows of predictions made into Python's numbers at a time
 
 
-def measure(pairs: Iterable[tuple[dict, dict]], split: Split, labels: LabelMap) -> dict:
+def measure(
+    pairs: Iterable[tuple[dict, dict]], split: Split, labels: LabelMap, categories: Sequence | None = None
+) -> dict:
     """Metrics over all pictures of weight above 0; every picture counts once, also one without a box.
 
     Args:
@@ -26,6 +28,8 @@ def measure(pairs: Iterable[tuple[dict, dict]], split: Split, labels: LabelMap) 
             `(batch,)`, the place in the split, -1 for padding; `weight` `(batch,)`, 0 for what could not be read.
         split: Holds the truth: `boxes`, `labels`, `crowd`, `area`, and `image_id` where its source numbers pictures.
         labels: The model's.
+        categories: What the data call each of the model's classes, -1 what they do not know; by default the model's
+            own source ids, or else the contiguous ones.
 
     Returns:
         COCO's twelve, `AP` to `AR_large`, `None` where there is nothing to find.  `threshold`: the score with the best
@@ -62,22 +66,22 @@ def measure(pairs: Iterable[tuple[dict, dict]], split: Split, labels: LabelMap) 
         "curves": _curves(coco, labels.names),
         "by_threshold": _thinned(curve, best),
         "mistakes": _mistakes(answers),
-        "predictions": Predictions(found, split, labels),
+        "predictions": Predictions(found, split, categories or labels.source_ids or range(len(labels))),
     }
 
 
 class Predictions(Sequence):
     """COCO's results in the order of the split, best first in a picture; each is made when it is asked for.
 
-    `image_id` (the source's number, or else the picture's file), `category_id` (the source's own, or else the
-    contiguous one), `bbox` left, top, width, height, and `score`: the float32 numbers of the answers, exactly.
+    `image_id` (the source's number, or else the picture's file), `category_id` (one of `categories`), `bbox` left,
+    top, width, height, and `score`: the float32 numbers of the answers, exactly.
     """
 
-    def __init__(self, found: Found, split: Split, labels: LabelMap):
+    def __init__(self, found: Found, split: Split, categories: Sequence):
         self._found = found
         numbers = split.annotations.get("image_id")
         self._images: Sequence = split.ids if numbers is None else numbers.tolist()
-        self._categories: Sequence = labels.source_ids or range(len(labels))
+        self._categories = categories
 
     def __len__(self) -> int:
         return len(self._found.score)

@@ -98,6 +98,7 @@ class Detection(Task):
         self.source, self.settings = source, settings
         self.labels = source.labels
         self._pictures: dict[str, Pictures] = {}
+        self._categories: list | None = None  # what the data call the classes, where they are not the model's own
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -144,7 +145,7 @@ class Detection(Task):
         return DetectionPredictor(model)
 
     def measure(self, pairs: Iterable[tuple[dict, dict]], split: str) -> dict:
-        return metrics.measure(pairs, self.source.splits[split], self.labels)
+        return metrics.measure(pairs, self.source.splits[split], self.labels, self._categories)
 
     def settle(self, model: Detector, measured: dict) -> None:
         """The threshold that was best on the validation split becomes the model's."""
@@ -174,9 +175,14 @@ class Detection(Task):
         return draw(image, prediction, truth=truth)
 
     def matched(self, source: Source, mapping: Mapping[str, str] | None = None) -> "Detection":
-        ids = np.append(self.labels.match(source.labels, mapping), -1)  # -1, padding, stays -1
+        matched = self.labels.match(source.labels, mapping)
+        theirs = source.labels.source_ids or range(len(source.labels))
+        of_class = dict(reversed([*zip(matched.tolist(), theirs)]))  # of several of the data's the first
+        ids = np.append(matched, -1)  # -1, padding, stays -1
         splits = {name: _relabelled(split, ids) for name, split in source.splits.items()}
-        return Detection(replace(source, labels=self.labels, splits=splits), self.settings)
+        task = Detection(replace(source, labels=self.labels, splits=splits), self.settings)
+        task._categories = [of_class.get(label, -1) for label in range(len(self.labels))]
+        return task
 
     def _opened(self, split: str) -> Pictures:
         if split not in self._pictures:

@@ -16,11 +16,14 @@ import tensorflow as tf
 
 from resnet_tasks.data.decode import decode_or_blank
 from resnet_tasks.data.examples import LabelMap
-from resnet_tasks.errors import ParityError
+from resnet_tasks.errors import ParityError, UsageError
 from resnet_tasks.task import Predictor
 
 TOLERANCE = 1e-4  # of scores, probabilities and embeddings; of the longer side, for boxes
 LABELS = "labels.json"
+OF_AN_ARTEFACT = frozenset(
+    ("saved_model.pb", "fingerprint.pb", "variables", "assets", "assets.extra", "model_card.json", "parity.json")
+)
 
 
 class Servable(tf.Module):
@@ -91,15 +94,19 @@ def export_saved_model(
         labels: Its label map.
         card: What model_card.json says.
         pictures: Encoded pictures for the comparison.
-        output: The version folder; replaced as a whole once the new one is there and agrees.
+        output: The version folder; an artefact there is replaced as a whole once the new one is there and agrees.
 
     Returns:
         What parity.json holds.
 
     Raises:
+        UsageError: `output` holds something else than an artefact; nothing of it is touched.
         ParityError: The artefact and the model disagree; the artefact is kept as `<output>.disagrees`.
     """
     output = Path(output)
+    disagreeing = output.with_name(output.name + ".disagrees")
+    for folder in (output, disagreeing):
+        check_replaceable(folder)
     output.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
     try:
@@ -111,7 +118,7 @@ def export_saved_model(
         (part / "model_card.json").write_text(json.dumps(card, indent=1, ensure_ascii=False))
         (part / "parity.json").write_text(json.dumps(parity, indent=1))
         part.chmod(0o755)  # mkdtemp's 0700 would shut out a server that runs as another user
-        final = output if parity["agrees"] else output.with_name(output.name + ".disagrees")
+        final = output if parity["agrees"] else disagreeing
         shutil.rmtree(final, ignore_errors=True)
         part.rename(final)
     finally:
@@ -122,6 +129,19 @@ def export_saved_model(
             f"{parity['images']} pictures (allowed {TOLERANCE:.0e}); it is kept for inspection in {final}"
         )
     return parity
+
+
+def check_replaceable(folder: Path) -> None:
+    """Raises UsageError unless the folder is absent, empty or an artefact alone."""
+    if not folder.exists():
+        return
+    found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else [folder.name]
+    others = [name for name in found if name not in OF_AN_ARTEFACT]
+    if others:
+        raise UsageError(
+            f"{folder} holds what is not of an artefact ({', '.join(others[:3])}{', ...' if len(others) > 3 else ''}), "
+            "and an artefact's folder is replaced as a whole; name one that is new, empty or an artefact's"
+        )
 
 
 def compare(servable: Servable, saved: Path, pictures: Sequence[bytes]) -> dict:

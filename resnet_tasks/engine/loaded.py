@@ -20,6 +20,7 @@ from resnet_tasks.errors import DataError, UsageError
 from resnet_tasks.task import Predictor
 
 BATCH = 16  # pictures answered at once
+SAID = ("image_size", "crop_fraction", "threshold", "alignment", "flip", "far")  # of a model in an artefact's card
 
 
 class Loaded:
@@ -34,6 +35,7 @@ class Loaded:
         saved: The SavedModel inside; `None` of a Keras model.
         image_size: `(height, width)` of the canvas that pictures are brought to.
         threshold: The score or the similarity from which an answer counts.
+        settings: What the model says of its answers: those of `SAID` that it has, as JSON.
         tiled: The task's way to answer a large picture in windows; `None` where it has none.  `(image, size_hw, answer)
             -> answer`, as it is described, where `answer` gives those of an iterator of pictures; or `(image, size_hw,
             scores) -> answers`, a batch of one.
@@ -48,6 +50,7 @@ class Loaded:
         self.image_size: tuple[int, int] = getattr(keras_model, "image_size", (0, 0))
         self.tiled: Any = None
         self.threshold: float = getattr(keras_model, "threshold", 0.5)
+        self.settings = _said(lambda name: getattr(keras_model, name, None))
         self.scores: Callable | None = None
         self._answer, self._describe = answer, describe
 
@@ -87,6 +90,7 @@ class Loaded:
             loaded.scores = lambda images: scored(images=tf.constant(images))["probabilities"].numpy()
         loaded.image_size = height, width
         loaded.threshold = card.get("threshold", loaded.threshold)
+        loaded.settings = _said(card.get)
         return loaded
 
     def predict(
@@ -163,6 +167,11 @@ class Loaded:
         except (UsageError, DataError):
             return None  # what is wrong with it is said where it is answered
         return image if any(side > least for side, least in zip(image.shape, self.image_size)) else None
+
+
+def _said(ask: Callable) -> dict:
+    found = {name: ask(name) for name in SAID}
+    return {name: list(value) if name == "image_size" else value for name, value in found.items() if value is not None}
 
 
 def read_keras(path: Path) -> keras.Model:

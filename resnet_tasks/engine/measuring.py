@@ -60,7 +60,7 @@ def _artefact_pairs(task: Task, loaded: Loaded, split: str) -> Iterator[tuple[di
 def _draw(task: Task, loaded: Loaded, split: str, chosen: list[dict], folder: Path) -> None:
     """Draws answers of pictures, each named by its `index` in the split."""
     folder.mkdir(exist_ok=True)
-    for old in folder.glob("*.png"):
+    for old in folder.glob("[0-9][0-9].png"):
         old.unlink()
     pictures = task.batches(split, training=False).split
     encoded = [pictures.read(picture["index"]) for picture in chosen]

@@ -15,6 +15,8 @@ from resnet_tasks.engine.checkpoints import write_aside
 from resnet_tasks.engine.loaded import Loaded
 from resnet_tasks.errors import UsageError
 
+PREPARING = ("image_size", "flip")
+LINES = "predictions.jsonl"
 MOST_LISTED = 100  # pictures whose answers are returned, and drawn without being asked to
 
 
@@ -52,9 +54,12 @@ def predict_files(
             "pictures": [_kept(paper, answer, None, loaded.labels) for answer in loaded.predict(files, threshold, tile)]
         }
     folder = Path(output)
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--output {folder} is a file; expected a folder")
     folder.mkdir(parents=True, exist_ok=True)
-    lines = folder / "predictions.jsonl"
-    done = _earlier(folder, lines, fingerprint(loaded), tile)
+    asked = loaded.threshold if threshold is None else threshold
+    done = _earlier(folder, {"fingerprint": fingerprint(loaded), "tile": tile, "threshold": asked})
+    lines = folder / LINES
     wanted = [file for file in files if file not in done]
     drawn = len(files) <= MOST_LISTED or draw
     with lines.open("a", encoding="utf-8") as written:
@@ -87,7 +92,11 @@ def find_pictures(what: list[str]) -> Iterator[str]:
             listed = Path(name[1:])
             if not listed.is_file():
                 raise UsageError(f"{name}: there is no such list")
-            yield from (line.strip() for line in listed.read_text(encoding="utf-8").splitlines() if line.strip())
+            try:
+                lines = listed.read_text(encoding="utf-8-sig").splitlines()
+            except UnicodeDecodeError as error:
+                raise UsageError(f"{name}: not a text in UTF-8 ({error}); save it as one") from None
+            yield from (line.strip() for line in lines if line.strip())
         elif Path(name).is_dir():
             found = sorted(
                 str(path)
@@ -102,35 +111,70 @@ def find_pictures(what: list[str]) -> Iterator[str]:
 
 
 def fingerprint(loaded: Loaded) -> str:
-    """Tells one trained model from another: a hash of what answers depend on, in any order, and of its class names."""
+    """Tells one trained model from another: a hash of what answers depend on, in any order, and of its class names.
+
+    Settings by which the same weights answer otherwise belong to it.
+    """
     weights = loaded.saved.model_weights if loaded.predictor is None else loaded.predictor.weights
     parts = sorted(hashlib.sha256(np.ascontiguousarray(weight.numpy()).tobytes()).hexdigest() for weight in weights)
-    return hashlib.sha256("\n".join([*loaded.labels.names, *parts]).encode()).hexdigest()[:16]
+    preparing = [json.dumps({name: loaded.settings[name]}) for name in PREPARING if name in loaded.settings]
+    return hashlib.sha256("\n".join([*loaded.labels.names, *preparing, *parts]).encode()).hexdigest()[:16]
 
 
-def _earlier(folder: Path, lines: Path, model: str, tile: bool) -> dict[str, dict]:
-    """The answers that are there already, by file; a torn last line is cut."""
-    kept = folder / "model.json"
-    before = json.loads(kept.read_text()) if kept.is_file() else {"fingerprint": model, "tile": tile}
-    if before["fingerprint"] != model:
-        raise UsageError(
-            f"--output {folder} holds answers of another model ({before['fingerprint']}, this one is {model}); "
-            "name another folder"
-        )
-    if before.get("tile", False) != tile:
-        made = "without" if tile else "with"
-        raise UsageError(f"--output {folder} holds answers made {made} --tile; name another folder")
-    write_aside(kept, json.dumps({"fingerprint": model, "tile": tile}) + "\n")
-    done = {}
-    if lines.is_file():
-        for line in lines.read_text(encoding="utf-8").splitlines():
-            try:
-                answer = json.loads(line)
-            except ValueError:
-                break
+def _earlier(folder: Path, asked: dict) -> dict[str, dict]:
+    """The answers that are there already, by file, but for those of files that could not be read; a torn last line is
+    cut.
+
+    Args:
+        folder: Of an earlier call, or a new one.
+        asked: What model.json says: `fingerprint`, `tile`, `threshold`.
+
+    Raises:
+        UsageError: The folder's answers are of another model, or were asked for in another way, or its files are not
+            of this command; nothing of them is touched.
+    """
+    kept, lines = folder / "model.json", folder / LINES
+    if kept.exists() or lines.exists():
+        _check_same(folder, kept, asked)
+    done, written = {}, lines.read_text(encoding="utf-8").splitlines() if lines.is_file() else []
+    for number, line in enumerate(written, 1):
+        try:
+            answer = json.loads(line)
             done[answer["file"]] = answer
+        except (ValueError, TypeError, KeyError):
+            if number == len(written):
+                break
+            raise UsageError(f"--output {folder}: {LINES}, line {number}, is no answer; name another folder") from None
+    done = {file: answer for file, answer in done.items() if "error" not in answer}
+    write_aside(kept, json.dumps(asked) + "\n")
+    if written:
         write_aside(lines, "".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in done.values()))
     return done
+
+
+def _check_same(folder: Path, kept: Path, asked: dict) -> None:
+    """Raises UsageError unless an earlier call left the folder, and asked for the same."""
+    try:
+        before = json.loads(kept.read_text(encoding="utf-8"))
+        model = before["fingerprint"]
+    except (OSError, ValueError, TypeError, KeyError):
+        raise UsageError(
+            f"--output {folder} holds files that this command did not write ({kept.name} or {LINES}); name another "
+            "folder"
+        ) from None
+    if model != asked["fingerprint"]:
+        raise UsageError(
+            f"--output {folder} holds answers of another model ({model}, this one is {asked['fingerprint']}); "
+            "name another folder"
+        )
+    if before.get("tile", False) != asked["tile"]:
+        made = "without" if asked["tile"] else "with"
+        raise UsageError(f"--output {folder} holds answers made {made} --tile; name another folder")
+    if before.get("threshold", asked["threshold"]) != asked["threshold"]:
+        raise UsageError(
+            f"--output {folder} holds answers from the threshold {before['threshold']:g} on, not "
+            f"{asked['threshold']:g}; name another folder"
+        )
 
 
 def _kept(paper: Paper, answer: dict, path: Path | None, labels: LabelMap) -> dict:

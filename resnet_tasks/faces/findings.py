@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from resnet_tasks.data.examples import LabelMap, Split
-from resnet_tasks.data.tables_and_plots import COLORS, GRAY, WIDTH, figure_and_axes, write_plot, write_table
+from resnet_tasks.data.tables_and_plots import (
+    COLORS,
+    GRAY,
+    WIDTH,
+    as_it_stands,
+    figure_and_axes,
+    write_plot,
+    write_table,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -100,7 +108,7 @@ def _map(measured: Mapping, split: Split, labels: LabelMap) -> "Figure":
         color, marker = COLORS[number % len(COLORS)], SHAPES[number // len(COLORS) % len(SHAPES)]
         axes.plot(x, y, color=color, marker=marker, linestyle="", markersize=3, alpha=0.7, markeredgewidth=0)
         name = _name(label, split.ids[rows[0]["index"]], labels)
-        axes.annotate(name, (float(np.mean(x)), float(np.mean(y))), fontsize=6, ha="center", va="center")
+        axes.annotate(as_it_stands(name), (float(np.mean(x)), float(np.mean(y))), fontsize=6, ha="center", va="center")
     axes.set(xlabel="first component", ylabel="second component")
     return figure
 

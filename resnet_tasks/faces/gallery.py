@@ -50,7 +50,7 @@ class Gallery:
             raise ValueError(f"{len(held)} embeddings, {len(self.names)} names and {len(self.files)} files")
         if not held.size:
             raise DataError("a gallery without a face; expected one at least")
-        if not -1 <= self.threshold <= 1:
+        if not abs(self.threshold) <= 1 + SLACK:  # what accepts nobody lies above 1
             raise ValueError(f"the threshold is {self.threshold}; expected a cosine, in -1..1")
         for start, part in _parts(held):
             off = np.flatnonzero(~(np.abs(_lengths(part) - 1) <= SLACK))
@@ -61,18 +61,29 @@ class Gallery:
     def __len__(self) -> int:
         return len(self.embeddings)
 
-    def save(self, path: str | os.PathLike) -> None:
-        """Writes the file at exactly that path, aside first: if it breaks off, what was there before is there.
-
-        Raises:
-            UsageError: The path is a folder, or lies in none that exists.
-            ResnetTasksError: It could not be written, as on a full disk.
-        """
+    @staticmethod
+    def check_place(path: str | os.PathLike) -> None:
+        """Raises UsageError unless a gallery may be written there: no file is replaced but a gallery."""
         path = Path(path)
         if path.is_dir():
             raise UsageError(f"{path} is a folder; expected the name of a file, which the gallery becomes")
         if not path.absolute().parent.is_dir():
             raise UsageError(f"{path}: there is no folder {path.parent} to write the gallery to; make it first")
+        if path.exists() and path.stat().st_size and not gallery_file.is_one(path):
+            raise UsageError(
+                f"{path} is there and is no gallery that can be read, so it is not replaced; name another file, or "
+                "remove this one"
+            )
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the file at exactly that path, aside first: if it breaks off, what was there before is there.
+
+        Raises:
+            UsageError: As `check_place`.
+            ResnetTasksError: It could not be written, as on a full disk.
+        """
+        path = Path(path)
+        self.check_place(path)
         parts = (self.embeddings, self.names, self.files, self.fingerprint, self.threshold)
         aside = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:

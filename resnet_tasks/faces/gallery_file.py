@@ -48,6 +48,15 @@ def write(
         os.fsync(file.fileno())  # or a machine that fails after a renaming has it empty
 
 
+def is_one(path: Path) -> bool:
+    """Whether the file holds what galleries hold; its bytes are not checked."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return sorted(archive.namelist()) == sorted(f"{name}.npy" for name in ARRAYS)
+    except (zipfile.BadZipFile, OSError):
+        return False
+
+
 def read(path: Path) -> tuple[np.ndarray, Texts, Texts, str, float]:
     """Embeddings, names, files, fingerprint and threshold; every byte is checked, the embeddings are in memory once.
 

@@ -96,14 +96,19 @@ def _measured(
 
 
 def _some(known: np.ndarray) -> np.ndarray:
-    """The rows of the pictures to compare, in order: all, or of too many those of identities drawn at random."""
+    """The rows of the pictures to compare, in order: all, or of too many those of identities drawn at random.
+
+    Identities of one picture come last: without the others there would be no pair of the same.
+    """
     if len(known) <= MOST_PICTURES:
         return np.arange(len(known))
     draw = np.random.default_rng(0)
     identities, counts = np.unique(known, return_counts=True)
     most = max(FEWEST_EACH, MOST_PICTURES // len(identities))
     starts, by_identity = np.cumsum(counts) - counts, np.argsort(known, kind="stable")
-    drawn = [by_identity[starts[number] :][: min(counts[number], most)] for number in draw.permutation(len(identities))]
+    order = draw.permutation(len(identities))
+    order = order[np.argsort(counts[order] == 1, kind="stable")]
+    drawn = [by_identity[starts[number] :][: min(counts[number], most)] for number in order]
     return np.sort(np.concatenate(drawn)[:MOST_PICTURES])
 
 

@@ -1,15 +1,30 @@
 """From a picture of a face to its embedding: the one preparation and the one answer of everything that asks."""
 
+import io
+
 import keras
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from resnet_tasks.data.decode import decode_array
+from resnet_tasks.data.face_alignment import align
 from resnet_tasks.data.geometric import resize_center_crop
 from resnet_tasks.faces.embedder import FaceEmbedder
 from resnet_tasks.task import Predictor
 
 SHORTEST = 1e-12  # an embedding's length, below which it has no direction
+
+
+def aligned_png(encoded: bytes, landmarks: np.ndarray, image_size: tuple[int, int]) -> bytes:
+    """A PNG of the face on the model's canvas, by its five landmarks `(5, 2)`.
+
+    Raises:
+        DataError: The picture cannot be decoded.
+    """
+    stream = io.BytesIO()
+    Image.fromarray(align(decode_array(encoded), landmarks, image_size)).save(stream, "PNG", compress_level=1)
+    return stream.getvalue()
 
 
 class FacePredictor(Predictor):

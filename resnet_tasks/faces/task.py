@@ -1,6 +1,5 @@
 """Faces for the engine: batches, the network, its measures and its files."""
 
-import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,13 +15,13 @@ from resnet_tasks.data import geometric, photometric
 from resnet_tasks.data.batching import Batches
 from resnet_tasks.data.decode import decode_array
 from resnet_tasks.data.examples import Source, Split
-from resnet_tasks.data.face_alignment import align, get_alignment
+from resnet_tasks.data.face_alignment import get_alignment
 from resnet_tasks.data.pictures import Pictures
 from resnet_tasks.data.readers import splits
 from resnet_tasks.data.readers.face_pairs import make_pairs
 from resnet_tasks.errors import UsageError
 from resnet_tasks.faces import FaceEmbedder, findings, metrics
-from resnet_tasks.faces.predictor import FacePredictor, beside
+from resnet_tasks.faces.predictor import FacePredictor, aligned_png, beside
 from resnet_tasks.task import Monitor, Task
 from resnet_tasks.weights.transfer import Constants, start
 
@@ -186,10 +185,7 @@ class Faces(Task):
         points = split.annotations.get("landmarks")
         if points is None or not np.isfinite(points[index]).all():
             return split.read(index)
-        stream = io.BytesIO()
-        aligned = align(decode_array(split.read(index)), points[index], self.settings.image_size)
-        Image.fromarray(aligned).save(stream, "PNG", compress_level=1)
-        return stream.getvalue()
+        return aligned_png(split.read(index), points[index], self.settings.image_size)
 
     def _alignment(self) -> str:
         """How the pictures that are trained on were aligned."""

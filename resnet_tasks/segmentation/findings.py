@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from resnet_tasks.data.examples import LabelMap, Split
-from resnet_tasks.data.tables_and_plots import COLORS, GRAY, WIDTH, figure_and_axes, write_plot, write_table
+from resnet_tasks.data.tables_and_plots import (
+    COLORS,
+    GRAY,
+    WIDTH,
+    as_it_stands,
+    figure_and_axes,
+    write_plot,
+    write_table,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,8 +62,9 @@ def _confusion(measured: Mapping, names: tuple[str, ...]) -> "Figure":
     axes.grid(False)
     named = range(len(names)) if len(names) <= MANY else ()
     size = 8 if len(names) <= FEW else 5
-    axes.set_xticks(named, [names[label] for label in named], rotation=90, fontsize=size)
-    axes.set_yticks(named, [names[label] for label in named], fontsize=size)
+    written = [as_it_stands(names[label]) for label in named]
+    axes.set_xticks(named, written, rotation=90, fontsize=size)
+    axes.set_yticks(named, written, fontsize=size)
     axes.set(xlabel="answer", ylabel="truth")
     if len(names) <= FEW:
         for (truth, answer), share in np.ndenumerate(shares):
@@ -70,7 +79,7 @@ def _iou_by_class(measured: Mapping) -> "Figure":
     known = {name: row["IoU"] for name, row in measured["per_class"].items() if row["IoU"] is not None}
     names = sorted(known, key=lambda name: known[name])
     figure, axes = figure_and_axes(max(1.2, 0.6 + BAR * len(names)))
-    axes.barh(names, [known[name] for name in names], color=COLORS[0], height=0.7)
+    axes.barh([as_it_stands(name) for name in names], [known[name] for name in names], color=COLORS[0], height=0.7)
     axes.axvline(measured["mIoU"], color=GRAY, linestyle=":", linewidth=1.2, label=f"mean: {measured['mIoU']:.3f}")
     axes.grid(False, axis="y")
     axes.set(xlim=(0, 1.02), ylim=(-0.6, len(names) - 0.4), xlabel="IoU")

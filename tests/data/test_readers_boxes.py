@@ -212,6 +212,7 @@ def test_a_turned_picture_is_cut_upright_and_its_annotation_is_doubted(tmp_path)
         Picture(f"{name}.jpg", path, (row(40, 0, 60, 90),), "train", annotated_hw=claim)
         for name, path, claim in zip("abcd", paths, claims)
     ]
+    pictures.append(Picture("e.jpg", draw(tmp_path / "e.jpg", (100, 50)), (), "val"))
     source = assemble(tmp_path, "coco", pictures, CATS, split_seed=0)
     np.testing.assert_array_equal(source.splits["train"].annotations["boxes"], [[[40, 0, 50, 90]]] * 4)
     assert source.disagree == (

@@ -548,3 +548,24 @@ def test_coco_mini(data_root):
         assert (split.annotations["labels"] >= 0).sum(axis=1).tolist() == list(seen.values())
     crowd = source.splits["val"].annotations
     assert crowd["image_id"][crowd["crowd"].any(axis=1)].tolist() == [149]
+
+
+def test_a_stray_folder_leaves_voc_s_splits_as_they_are(tmp_path):
+    many(tmp_path / "train", [f"{number}" for number in range(8)], annotations=".", pictures=".")
+    many(tmp_path / "valid", ["v"], annotations=".", pictures=".")
+    many(tmp_path / "extra", ["e"], annotations=".", pictures=".")
+    source = voc.read(tmp_path)
+    assert {name: len(split) for name, split in source.splits.items()} == {"train": 8, "val": 1}
+    assert any("in no split, and not used: 1 pictures" in note for note in source.notes)
+
+
+def test_what_is_all_called_train_is_split(tmp_path):
+    names = [f"{number}.png" for number in range(20)]
+    for name in names:
+        draw(tmp_path / "images" / name)
+    images = [picture(number, name) for number, name in enumerate(names)]
+    file = write(tmp_path / "instances_train.json", images, [annotation(n, n) for n in range(20)])
+    source = coco.read(file)
+    assert {name: len(split) for name, split in source.splits.items()} == {"train": 16, "val": 2, "test": 2}
+    whole = read_detection({"train": str(file)})
+    assert {name: len(split) for name, split in whole.splits.items()} == {"train": 20}

@@ -3,13 +3,15 @@
 import csv
 import io
 import itertools
+import os
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from resnet_tasks.data.readers import identity_splits
+from resnet_tasks.data.check_faces import check_faces
+from resnet_tasks.data.readers import face_landmarks, identity_splits
 from resnet_tasks.data.readers.face_pairs import make_pairs
 from resnet_tasks.data.readers.faces import read_faces
 from resnet_tasks.errors import DataError, UsageError
@@ -28,6 +30,9 @@ def make(root, counts, name="{number}.png"):
         for number in range(1, count + 1):
             draw(root / folder / name.format(number=number, folder=folder))
     return root
+
+
+HEAD = ["first", "second", "same"]
 
 
 def write(path, rows):
@@ -130,13 +135,15 @@ def test_split_folders_are_used_and_namesakes_said(tmp_path):
 
 def test_data_given_split_by_split(tmp_path):
     one, other = make(tmp_path / "one", {"a": 3, "b": 3}), make(tmp_path / "two", {"c": 2, "d": 2})
-    write(tmp_path / "pairs.csv", [["first", "second", "same"], ["c/1.png", "d/1.png", 0]])  # beside both
+    write(
+        tmp_path / "pairs.csv", [["first", "second", "same"], ["c/1.png", "d/1.png", 0], ["c/1.png", "c/2.png", 1]]
+    )  # both
     source = read_faces({"train": str(one), "valid": str(other)})
     assert people(source) == {"train": ["a", "b"], "val": ["c", "d"]}
     assert source.splits["val"].annotations["label"].tolist() == [2, 2, 3, 3]
     assert len(source.splits["val"].pairs) == 4  # the list beside it is a test's
     tested = read_faces({"train": str(one), "test": str(other)})
-    assert named(tested.splits["test"]) == {("c/1.png", "d/1.png", 0, 0)}
+    assert named(tested.splits["test"]) == {("c/1.png", "d/1.png", 0, 0), ("c/1.png", "c/2.png", 1, 0)}
     alone = read_faces({"test": str(other)})
     assert (alone.labels.names, alone.splits["test"].annotations["label"].tolist()) == ((), [0, 0, 1, 1])
     with pytest.raises(UsageError, match="train, val or test"):
@@ -174,9 +181,15 @@ def test_identities_that_pairs_name_leave_the_other_splits(tmp_path):
     assert len(source.splits["test"]) == 6  # a and b with a picture each, and what lay there
     free = read_faces(str(make(tmp_path / "free", {f"{number}": 2 for number in range(30)})), val_share=0.0)
     assert len(free.labels) == 27
-    write(tmp_path / "free" / "pairs.csv", [["first", "second", "same"], ["1/1.png", "2/1.png", 0]])
+    write(
+        tmp_path / "free" / "pairs.csv",
+        [HEAD, ["1/1.png", "2/1.png", 0], ["1/1.png", "1/2.png", 1]],
+    )
     listed = read_faces(str(tmp_path / "free"), val_share=0.0)
-    assert (len(listed.labels), listed.splits["test"].ids) == (28, ("1/1.png", "2/1.png"))  # no other is held back
+    assert (len(listed.labels), listed.splits["test"].ids) == (
+        28,
+        ("1/1.png", "1/2.png", "2/1.png"),
+    )  # no other is held back
 
 
 def lfw(lines, *head):
@@ -441,3 +454,84 @@ def test_orl_is_split_into_thirty_and_ten(data_root):
     assert {id for split in closed.splits.values() for id in split.ids} == {
         f"s{person}/{number}.pgm" for person in range(1, 41) for number in range(1, 11)
     }
+
+
+def test_a_list_that_names_anothers_picture_does_not_mean_ones_own(tmp_path):
+    """boris/3.png is not there, and anna/3.png is the only 3.png: it is not Boris."""
+    root = make(tmp_path / "faces", {"anna": 3, "boris": 2, "clara": 2})
+    write(
+        root / "pairs.csv",
+        [HEAD, ["boris/3.png", "clara/1.png", 0], ["anna/1.png", "anna/2.png", 1]],
+    )
+    with pytest.raises(DataError, match=r"boris/3\.png"):
+        read_faces(str(root))
+    (root / "pairs.csv").unlink()
+    write(root / "landmarks.csv", [["boris/3.png", *FACE], ["elsewhere/anna/1.png", *FACE], ["3.png", *FACE]])
+    source = read_faces(str(root), val_share=0.0, test_share=0.0)
+    split = source.splits["train"]
+    known = np.isfinite(split.annotations["landmarks"]).all(axis=(1, 2))
+    assert [split.ids[place] for place in np.flatnonzero(known)] == ["anna/1.png", "anna/3.png"]
+    assert said(source, "names 1 files that are not there (boris/3.png)")
+
+
+def test_lists_of_a_neighbour_are_not_used_and_that_is_said(tmp_path):
+    root = make(tmp_path / "mine", {"a": 2, "b": 2, "c": 2})
+    write(tmp_path / "landmarks.csv", [["other/a/9.png", *FACE]])
+    write(tmp_path / "pairs.csv", [["first", "second", "same"], ["other/x/1.png", "other/y/1.png", 0]])
+    source = read_faces(str(root))
+    assert len(said(source, "names none of its pictures, and is not used")) == 2
+    assert "landmarks" not in source.splits["train"].annotations
+    write(root / "landmarks.csv", [["other/a/9.png", *FACE]])
+    with pytest.raises(DataError, match=r"none of the 1 files .* put the names right"):
+        read_faces(str(root))
+
+
+def test_lists_in_split_folders_are_named(tmp_path):
+    root = make(tmp_path / "faces", {"train/a": 2, "train/b": 2, "test/c": 2, "test/d": 2})
+    write(root / "test" / "pairs.csv", [["first", "second", "same"], ["c/1.png", "c/2.png", 1]])
+    assert said(read_faces(str(root)), "not used, for lists are read from") == [
+        f"not used, for lists are read from {root} alone, with names that start there: test/pairs.csv"
+    ]
+
+
+@pytest.mark.parametrize("same", [0, 1])
+def test_pairs_of_one_kind_alone_are_refused_before_training(tmp_path, same):
+    root = make(tmp_path / "faces", {"a": 3, "b": 3, "c": 3, "d": 3})
+    row = ["c/1.png", "c/2.png", 1] if same else ["c/1.png", "d/2.png", 0]
+    write(root / "pairs.csv", [["first", "second", "same"], row])
+    with pytest.raises(DataError, match=f"1 pairs of test are all {'the same' if same else 'different'}"):
+        read_faces(str(root), val_share=0.0)
+    findings = check_faces(str(root), val_share=0.0).findings
+    assert any(finding.level == "error" and "nothing can be measured" in finding.what for finding in findings)
+
+
+def test_a_broken_first_row_of_landmarks_is_no_header(tmp_path):
+    root = make(tmp_path / "faces", {"a": 2, "b": 2})
+    write(root / "landmarks.csv", [["a/1.png", *FACE[:9]], ["a/2.png", *FACE]])
+    with pytest.raises(DataError, match="line 1: a file and ten numbers expected"):
+        read_faces(str(root))
+
+
+def test_landmarks_of_single_pictures(tmp_path):
+    """Of the list in their folder, or else the one above; a bare name is no other folder's picture."""
+    root = make(tmp_path / "faces", {"a": 2, "b": 2, "c": 1})
+    write(root / "landmarks.csv", [["a/1.png", *FACE], ["2.png", *FACE], ["b/1.png", *["nan"] * 10]])
+    write(root / "c" / "landmarks.csv", [["1.png", *np.add(FACE, 1)]])
+    files = [root / name for name in ("a/1.png", "a/2.png", "b/1.png", "c/1.png")]
+    found = face_landmarks.of_files(files)
+    np.testing.assert_array_equal(found[0], np.reshape(FACE, (5, 2)))
+    assert found[1] is found[2] is None
+    np.testing.assert_array_equal(found[3], np.reshape(FACE, (5, 2)) + 1)
+
+
+def test_names_that_are_no_text_are_left_out_and_said(tmp_path):
+    root = make(tmp_path / "faces", {f"{number}": 20 for number in range(10)})
+    os.rename(root / "0" / "1.png", os.fsencode(root / "0") + b"/caf\xe9.png")
+    source = read_faces(str(root))
+    assert [(problem.file, problem.what) for problem in source.problems] == [
+        ("0/caf\\udce9.png", "its name is not in UTF-8; rename it")
+    ]
+    assert sum(len(split) for split in source.splits.values()) == 199
+    os.rename(root / "0", os.fsencode(root) + b"/caf\xe9")
+    with pytest.raises(DataError, match=r"caf.udce9"):
+        read_faces(str(root))

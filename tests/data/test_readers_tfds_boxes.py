@@ -218,3 +218,18 @@ def test_features_that_are_no_boxes(tmp_path, features, said):
 def test_what_is_not_prepared(tmp_path):
     with pytest.raises(DataError, match="tfds build voc"):
         tfds_boxes.read("tfds:voc", data_dir=str(tmp_path))
+
+
+def test_what_voc_calls_difficult_is_a_crowd(tmp_path):
+    thing = {**BOX, "is_difficult": np.bool_}
+    scene = {
+        "image": jpeg((100, 60)),
+        "image/id": 1,
+        "note": "x",
+        "objects": [
+            {"bbox": bbox((100, 60), (10, 6, 33, 59, 2)), "label": 2, "is_difficult": hard} for hard in (False, True)
+        ],
+    }
+    source = tfds_boxes.read(WHERE, data_dir=prepare(tmp_path, thing, {"train": [scene], "test": [scene]}))
+    assert source.splits["train"].annotations["crowd"].tolist() == [[False, True]]
+    assert source.rows.crowds == 2

@@ -433,3 +433,29 @@ def test_bytes_that_are_no_text(tmp_path):
     (tmp_path / "boxes.csv").write_bytes(b"\xff\xfe\x00f")
     with pytest.raises(DataError, match="not a CSV file in UTF-8"):
         csv_boxes.read(tmp_path / "boxes.csv")
+
+
+def test_the_pictures_size_is_not_the_boxs(tmp_path):
+    draw(tmp_path / "a.png", (128, 64))
+    (tmp_path / "boxes.csv").write_text("image,width,height,x,y,w,h,label\na.png,128,64,8,16,32,24,no\n")
+    assert found(csv_boxes.read(tmp_path / "boxes.csv")) == {"a": [("no", 8, 16, 40, 40)]}
+
+
+def test_numbers_far_over_the_border_are_no_fractions(tmp_path):
+    """Key points with their visibility, 2, behind a box; and a side in pixels."""
+    images_first(tmp_path)
+    label = next(tmp_path.rglob("a.txt"))
+    label.write_text(label.read_text() + "0 .5 .5 .2 .2 .1 .1 2 .2 .2 2\n0 .5 .5 12 .2\n")
+    source = yolo.read(tmp_path)
+    assert [problem.what.partition(": ")[2] for problem in source.rows.dropped] == [
+        "2, where fractions of the picture's sides were expected",
+        "12, where fractions of the picture's sides were expected",
+    ]
+
+
+def test_a_folder_beside_those_of_the_splits_is_not_used_and_that_is_said(tmp_path):
+    images_first(tmp_path)
+    draw(tmp_path / "images" / "extra" / "z.png", (32, 32))
+    source = yolo.read(tmp_path)
+    assert "z" not in found(source)
+    assert any("in no split, and not used: 1 pictures" in note for note in source.notes)

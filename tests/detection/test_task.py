@@ -185,3 +185,23 @@ def test_the_threshold_of_the_validation_settles_in_the_model():
     of.settle(model, {"threshold": 0.321})
     assert model.get_config()["threshold"] == 0.321
     assert model.source_ids == [] and model.class_names == ["ant", "bee", "cat"]
+
+
+def test_results_have_the_numbers_of_the_data_that_were_measured():
+    """The model's ids are 3, 5, 9, and the data's are others, in another order."""
+    own = Source("here", "coco", LabelMap(("ant", "bee", "cat"), (3, 5, 9)), {"train": split_of("train", [[0]])})
+    settings = {"detector": "retinanet", "head": SMALL, "image_size": (64, 64)}
+    of_own = Detection(own, DetectionSettings(**settings))
+    other = Source(
+        "there", "coco", LabelMap(("wasp", "cat", "ant"), (30, 10, 20)), {"test": split_of("test", [[1, 2]])}
+    )
+    matched = of_own.matched(other, {"wasp": "ignore"})
+    answers = {
+        "boxes": np.float32([BOXES[:2]]),
+        "scores": np.float32([[0.9, 0.8]]),
+        "label_ids": np.int32([[2, 1]]),
+    }
+    targets = {"index": np.array([0]), "weight": np.array([1.0], np.float32)}
+    assert [row["category_id"] for row in matched.measure([(answers, targets)], "test")["predictions"]] == [10, -1]
+    of_own.source.splits["test"] = split_of("test", [[1, 2]])
+    assert [row["category_id"] for row in of_own.measure([(answers, targets)], "test")["predictions"]] == [9, 5]

@@ -13,6 +13,7 @@ from PIL import Image
 import resnet_tasks
 from resnet_tasks.cli.main import main
 from resnet_tasks.engine import export
+from resnet_tasks.errors import UsageError
 
 ALONE = """
 import importlib.abc, sys
@@ -195,12 +196,23 @@ def test_an_artefact_that_disagrees_never_replaces_one_that_agrees(digits_run, t
 def test_an_artefact_that_agrees_replaces_the_one_before(digits_run, tmp_path):
     output = tmp_path / "saved"
     output.mkdir()
-    (output / "old").write_text("the one before")
+    (output / "assets.extra").write_text("the one before")
     assert resnet_tasks.export(digits_run / "model.keras", output=output) == output
-    assert not (output / "old").exists()
+    assert not (output / "assets.extra").exists()
     assert json.loads((output / "parity.json").read_text())["agrees"]
 
 
 def test_an_artefact_is_not_exported_again(digits_artefact, capsys):
     assert main(["classify", "export", str(digits_artefact)]) == 2
     assert "is an artefact already" in capsys.readouterr().err
+
+
+def test_what_is_no_artefact_is_not_replaced(digits_run, tmp_path):
+    output = tmp_path / "saved"
+    (output / "other_models").mkdir(parents=True)
+    (output / "other_models" / "thesis.txt").write_text("precious")
+    with pytest.raises(UsageError, match="not of an artefact \\(other_models\\)"):
+        resnet_tasks.export(digits_run / "model.keras", output=output)
+    assert (output / "other_models" / "thesis.txt").read_text() == "precious"
+    with pytest.raises(UsageError, match="not of an artefact"):
+        resnet_tasks.export(digits_run / "model.keras", output=digits_run)

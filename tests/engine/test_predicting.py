@@ -189,3 +189,59 @@ def test_answers_are_kept_drawn_and_concluded_as_the_task_does(digits_model, thr
 def test_what_cannot_be_drawn_is_not(digits_model, three, tmp_path):
     predict_files(digits_model, three, Paper(), tmp_path / "out", None, True)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["model.json", "predictions.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("predictions.jsonl", "my precious notes\nline 2\n"),
+        ("predictions.jsonl", '{"not": "an answer"}\n{"not": "one either"}\n'),
+        ("model.json", "[1, 2]"),
+        ("model.json", '{"name": "another tool"}'),
+    ],
+)
+def test_files_of_others_are_left_alone(digits_run, three, tmp_path, name, text):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text(text)
+    with pytest.raises(UsageError, match="that this command did not write"):
+        resnet_tasks.predict(digits_run, three, output=tmp_path / "out")
+    assert [(path.name, path.read_text()) for path in (tmp_path / "out").iterdir()] == [(name, text)]
+    with pytest.raises(UsageError, match="is a file; expected a folder"):
+        resnet_tasks.predict(digits_run, three, output=tmp_path / "out" / name)
+
+
+def test_a_damaged_line_in_the_middle_costs_no_answer(digits_run, three, tmp_path):
+    resnet_tasks.predict(digits_run, three, output=tmp_path)
+    written = (tmp_path / "predictions.jsonl").read_text().splitlines()
+    broken = "\n".join([written[0], "{", written[2]]) + "\n"
+    (tmp_path / "predictions.jsonl").write_text(broken)
+    with pytest.raises(UsageError, match="line 2, is no answer"):
+        resnet_tasks.predict(digits_run, three, output=tmp_path)
+    assert (tmp_path / "predictions.jsonl").read_text() == broken
+
+
+def test_another_threshold_asks_for_another_folder(digits_run, three, tmp_path):
+    resnet_tasks.predict(digits_run, three, output=tmp_path)
+    with pytest.raises(UsageError, match=r"from the threshold 0\.5 on, not 0\.9; name another folder"):
+        resnet_tasks.predict(digits_run, three, output=tmp_path, threshold=0.9)
+    for wrong in (-0.1, 50.0, float("nan")):
+        with pytest.raises(UsageError, match="from 0 to 1 expected"):
+            resnet_tasks.predict(digits_run, three, threshold=wrong)
+
+
+def test_a_picture_that_was_repaired_is_answered(digits_run, three, tmp_path):
+    missing = str(tmp_path / "late.png")
+    assert "error" in resnet_tasks.predict(digits_run, [three[0], missing], output=tmp_path / "out")["pictures"][1]
+    save(tmp_path / "late.png")
+    answers = resnet_tasks.predict(digits_run, [three[0], missing], output=tmp_path / "out")["pictures"]
+    assert "error" not in answers[1]
+    assert lines(tmp_path / "out") == answers
+
+
+def test_lists_of_other_encodings(tmp_path):
+    listed = tmp_path / "list.txt"
+    listed.write_text("\ufeffx.png\n", encoding="utf-8")
+    assert list(find_pictures([f"@{listed}"])) == ["x.png"]
+    listed.write_bytes("caf\xe9.png\n".encode("latin-1"))
+    with pytest.raises(UsageError, match="not a text in UTF-8"):
+        list(find_pictures([f"@{listed}"]))

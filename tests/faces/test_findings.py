@@ -111,3 +111,11 @@ def test_the_report_shows_it(evaluation):
     assert "boris/170.jpg" in shown
     drawn = report.pictures(folder)
     assert all(f">{name}<" in drawn for name in ("map", "roc", "scores"))
+
+
+def test_names_of_dollars_are_no_mathematics(tmp_path):
+    result, split = measured()
+    findings.write(result, tmp_path, split, LabelMap(("$A_{4$ 李",)))
+    assert (tmp_path / "plots" / "map.svg").is_file()
+    figure = findings._map(result, split, LabelMap(("$x^2$",)))
+    assert "$x^2$" in [text._preprocess_math(text.get_text())[0] for text in figure.axes[0].texts]

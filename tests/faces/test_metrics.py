@@ -296,3 +296,10 @@ def test_what_cannot_be_measured():
     embeddings[17, 3] = np.nan
     with pytest.raises(DataError, match=r"4/17\.png.*not finite"):
         measure(batches(embeddings), split_of(known), LABELS, 0.1)
+
+
+def test_of_many_pictures_those_with_another_of_theirs_are_compared_first(monkeypatch):
+    monkeypatch.setattr(metrics, "MOST_PICTURES", 6)
+    known = np.array([*range(30), 7, 21])
+    rows = metrics._some(known)
+    assert len(rows) == 6 and {7, 21, 30, 31} <= set(rows.tolist())

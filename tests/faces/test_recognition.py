@@ -1,13 +1,18 @@
 """verify, enroll and identify, from files to answers and exit codes, on digits in the place of faces."""
 
+import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import resnet_tasks
 from resnet_tasks import recognition
 from resnet_tasks.cli.main import main
+from resnet_tasks.data.decode import decode_array
+from resnet_tasks.data.face_alignment import align, template
 from resnet_tasks.data.readers import digits
 from resnet_tasks.errors import DataError, UsageError
 
@@ -156,3 +161,65 @@ def test_a_model_of_another_task_is_refused(digits_run, people):
     face = people / "anna" / "0.png"
     with pytest.raises(UsageError, match="classify"):
         recognition.verify(digits_run, face, face)
+
+
+def test_no_file_is_lost_to_a_gallery(run, people, tmp_path):
+    notes, model = tmp_path / "notes.txt", run / "model.keras"
+    notes.write_text("precious")
+    before = model.read_bytes()
+    for place in (notes, model, tmp_path / "nofolder" / "gallery", tmp_path):
+        with pytest.raises(UsageError, match="is there and is no gallery|no folder|is a folder"):
+            recognition.enroll(run, place, people)
+    assert (notes.read_text(), model.read_bytes()) == ("precious", before)
+    empty = tmp_path / "empty"
+    empty.touch()
+    recognition.enroll(run, empty, people)
+    recognition.enroll(run, empty, people)  # a gallery is replaced
+
+
+def test_people_are_found_as_in_training(run, people, tmp_path, caplog):
+    folder = tmp_path / "people"
+    shutil.copytree(people, folder)
+    (folder / "__MACOSX").mkdir()
+    shutil.copy(folder / "anna" / "0.png", folder / "loose.png")
+    assert recognition.enroll(run, tmp_path / "gallery", folder)["identities"] == 3
+    assert "left out, in no person's folder: 1 pictures" in caplog.text
+    shutil.copytree(people, tmp_path / "set" / "train")
+    shutil.copytree(people, tmp_path / "set" / "test")
+    with pytest.raises(DataError, match="holds splits, not people"):
+        recognition.enroll(run, tmp_path / "other", tmp_path / "set")
+    (folder / "anna").rename(folder / "unknown")
+    with pytest.raises(DataError, match="what strangers are called"):
+        recognition.enroll(run, tmp_path / "other", folder)
+
+
+def test_a_model_of_aligned_faces_aligns_what_it_is_shown(run, people, tmp_path, caplog):
+    """By the list beside the pictures: the same as an aligned crop; without one it is said."""
+    loaded = resnet_tasks.load(run)
+    loaded.settings["alignment"] = "landmarks"
+    folder = tmp_path / "people"
+    shutil.copytree(people, folder)
+    points = template((8, 8))[:, ::-1]  # the face lies on its side
+    with open(folder / "landmarks.csv", "w", newline="") as file:
+        csv.writer(file).writerow(["anna/0.png", *np.round(points.ravel(), 4)])
+    first, second = folder / "anna" / "0.png", folder / "boris" / "1.png"
+    crop = tmp_path / "crop.png"
+    Image.fromarray(align(decode_array(first), np.round(points, 4), (8, 8))).save(crop)
+    plain = resnet_tasks.load(run)
+    expected = recognition.verify(plain, crop, second)["similarity"]
+    assert recognition.verify(loaded, first, second)["similarity"] == pytest.approx(expected, abs=1e-5)
+    assert abs(recognition.verify(plain, first, second)["similarity"] - expected) > 1e-3
+    assert caplog.text.count("taken for aligned crops: 1 of 2 pictures") == 1
+
+
+def test_the_same_weights_by_other_settings_are_another_model(run, people, tmp_path):
+    recognition.enroll(run, tmp_path / "gallery", people)
+    loaded = resnet_tasks.load(run)
+    loaded.settings["flip"] = not loaded.settings["flip"]
+    with pytest.raises(DataError, match="another model"):
+        recognition.identify(loaded, tmp_path / "gallery", [str(people)])
+
+
+def test_a_threshold_that_is_no_number_is_refused(run, people):
+    face = str(people / "anna" / "0.png")
+    assert main(["faces", "verify", str(run), face, face, "--threshold", "nan"]) == 2

@@ -124,7 +124,7 @@ def _sides(
     """Returns the pictures that are used, each one's split, and sentences on both."""
     names = [picture.name for picture in pictures]
     sided = [(picture, picture.split) for picture in pictures if picture.split]
-    if not sided:
+    if not sided or all(picture.split == "train" for picture in pictures):
         if group and groups is None:
             groups = splits.grouped(names, group)
         # Unreadable files take part in the split, and bad rows in the classes: what is repaired moves no other picture.

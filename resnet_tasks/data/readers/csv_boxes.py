@@ -30,11 +30,12 @@ _CORNERS = (
     ("x1", "y1", "x2", "y2"),
     ("left", "top", "right", "bottom"),
 )
-_SIDES = (
-    ("x", "y", "width", "height"),
+_SIDES = (  # where both are there, "width" and "height" are the picture's
     ("x", "y", "w", "h"),
-    ("xmin", "ymin", "width", "height"),
+    ("x", "y", "width", "height"),
     ("xmin", "ymin", "w", "h"),
+    ("xmin", "ymin", "width", "height"),
+    ("left", "top", "w", "h"),
     ("left", "top", "width", "height"),
     ("bboxx", "bboxy", "bboxwidth", "bboxheight"),
 )

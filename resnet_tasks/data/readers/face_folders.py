@@ -18,6 +18,7 @@ from resnet_tasks.data.readers.picture_places import Places
 from resnet_tasks.errors import DataError
 
 LISTS = (".csv", ".tsv", ".txt")
+_NOT_ALIGNED = "the pictures are used as they are, not aligned; each should show one face, aligned"
 
 
 def read(where: Path, *, images: str | None = None, split: str | None = None) -> Found:
@@ -53,6 +54,7 @@ def read(where: Path, *, images: str | None = None, split: str | None = None) ->
     starts = [root, *(folder for _, folder in folders._split_folders(root))]
     if images:
         starts.insert(0, Path(images).expanduser())
+    notes += _unread(root)
     listed, of_list = _pairs(where, root, split, paths, starts)
     landmarks, of_landmarks = _landmarks(root, paths, starts)
     return Found(
@@ -93,6 +95,20 @@ def _walked(root: Path) -> tuple[list[Path], list[str], list[str | None], list[s
     return pictures, identities, sides, empty, others
 
 
+def _unread(root: Path) -> list[str]:
+    """Returns what is to be said of lists that lie in split folders."""
+    names = (*face_pairs.FILES, face_landmarks.FILE)
+    folders_of_splits = [folder for split, folder in folders._split_folders(root) if split]
+    lying = [f"{folder.name}/{name}" for folder in folders_of_splits for name in names if (folder / name).is_file()]
+    if not lying:
+        return []
+    return [f"not used, for lists are read from {root} alone, with names that start there: {', '.join(lying)}"]
+
+
+def _unrelated(file: Path) -> str:
+    return f"{file} lies beside the folder, names none of its pictures, and is not used"
+
+
 def _pairs(
     where: Path, root: Path, split: str | None, paths: list[str], starts: list[Path]
 ) -> tuple[face_pairs.Listed | None, list[str]]:
@@ -101,17 +117,23 @@ def _pairs(
     if file is None or split == "train":
         return None, []
     unused = [f"{other.name} is not used, but {file.name}" for other in others]
-    return face_pairs.read(file, Places(paths, [*starts, file.parent])), unused
+    listed = face_pairs.read(file, Places(paths, [*starts, file.parent]))
+    if not len(listed.rows) and file != where and file.parent != root:
+        return None, [_unrelated(file)]
+    return listed, unused
 
 
 def _landmarks(root: Path, paths: list[str], starts: list[Path]) -> tuple[np.ndarray | None, list[str]]:
     """Returns the landmarks, or None, and what is to be said of them."""
     file = face_landmarks.find(root)
     if file is None:
-        return None, [
-            "no landmarks.csv: the pictures are used as they are, not aligned; each should show one face, aligned"
-        ]
-    points, unknown = face_landmarks.read(file, Places(paths, [*starts, file.parent]), len(paths))
+        return None, [f"no landmarks.csv: {_NOT_ALIGNED}"]
+    try:
+        points, unknown = face_landmarks.read(file, Places(paths, [*starts, file.parent]), len(paths))
+    except face_landmarks.Unrelated:
+        if file.parent == root:
+            raise
+        return None, [_unrelated(file), _NOT_ALIGNED]
     without = int(np.isnan(points).any(axis=(1, 2)).sum())
     said = [f"landmarks of {len(paths) - without} of {len(paths)} pictures, from {file.name}: these are aligned"]
     if without:

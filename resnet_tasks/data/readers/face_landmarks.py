@@ -7,7 +7,8 @@ detectors of faces). Nothing in the ten columns says that a face has none.
 
 import csv
 import math
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,10 @@ from resnet_tasks.errors import DataError
 FILE = "landmarks.csv"
 POINTS = 5
 _NOTHING = ("", "nan", "none", "null")
+
+
+class Unrelated(DataError):
+    """A file of landmarks that names none of the pictures."""
 
 
 def find(folder: Path) -> Path | None:
@@ -32,7 +37,8 @@ def read(file: Path, places: Places, count: int) -> tuple[np.ndarray, tuple[str,
         float32 `(count, 5, 2)`, x and y, NaN where there are none; and the names that no picture has.
 
     Raises:
-        DataError: A row is not a name and ten numbers, a picture has two, or none of the names is a picture's.
+        Unrelated: None of the names is a picture's.
+        DataError: A row is not a name and ten numbers, or a picture has two.
     """
     points = np.full((count, POINTS, 2), np.nan, np.float32)
     unknown: list[str] = []
@@ -48,11 +54,38 @@ def read(file: Path, places: Places, count: int) -> tuple[np.ndarray, tuple[str,
         points[place] = np.reshape(numbers, (POINTS, 2))
     if not line_of:
         named = f", among them {unknown[0]}" if unknown else ""
-        raise DataError(
+        raise Unrelated(
             f"{file}: none of the {len(unknown)} files that it names is there{named}; names start from the folder "
-            f"that it lies in, or from {places.folders[-1]}"
+            f"that it lies in, or from {places.folders[-1]}; put the names right, or move the file away"
         )
     return points, tuple(unknown)
+
+
+def of_files(files: Sequence[Path]) -> list[np.ndarray | None]:
+    """Reads the points of single pictures from the list that lies in the folder of each or in the folder above.
+
+    Returns:
+        Of each float32 `(5, 2)`, or None where there are none.
+
+    Raises:
+        DataError: As `read`, but for a list that names none of these.
+    """
+    of_list: dict[Path, list[int]] = defaultdict(list)
+    for place, path in enumerate(file.absolute() for file in files):
+        above = [folder / FILE for folder in path.parents[:2] if (folder / FILE).is_file()]
+        if above:
+            of_list[above[0]].append(place)
+    found: list[np.ndarray | None] = [None] * len(files)
+    for file, places in of_list.items():
+        try:
+            points, _ = read(
+                file, Places([str(files[place]) for place in places], [file.parent], alone=False), len(places)
+            )
+        except Unrelated:
+            continue
+        for place, five in zip(places, points):
+            found[place] = five if np.isfinite(five).all() else None
+    return found
 
 
 def _rows(file: Path) -> Iterator[tuple[int, str, list[float]]]:
@@ -66,7 +99,7 @@ def _rows(file: Path) -> Iterator[tuple[int, str, list[float]]]:
                 if not any(cell.strip() for cell in row):
                     continue
                 numbers = _numbers(row[1:])
-                if numbers is None and place == 0:
+                if numbers is None and place == 0 and not any(map(_is_number, row[1:])):
                     continue  # the header
                 if numbers is None:
                     raise DataError(
@@ -76,6 +109,13 @@ def _rows(file: Path) -> Iterator[tuple[int, str, list[float]]]:
                 yield rows.line_num, row[0], numbers
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{file}: not a CSV file in UTF-8 ({error}); save it as one") from None
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        return math.isfinite(float(cell))
+    except ValueError:
+        return False
 
 
 def _numbers(cells: list[str]) -> list[float] | None:

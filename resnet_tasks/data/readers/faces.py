@@ -5,7 +5,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from resnet_tasks.data.examples import Source
+import numpy as np
+
+from resnet_tasks.data.examples import Source, Split
 from resnet_tasks.data.readers import ON_BAD_IMAGE, apply_policy, splits
 from resnet_tasks.data.readers.boxes import some
 from resnet_tasks.data.readers.identities import Found, Looked, Rules, assemble
@@ -131,6 +133,9 @@ def _refuse(looked: Looked) -> None:
             f"{source.where}: the list of pairs names {len(looked.missing)} times a picture that is not there:\n"
             f"{named}{more}\nput them there, or take these pairs out of the list, or move the list away"
         )
+    for split in source.splits.values():
+        if split.is_protocol and (lacking := one_kind(split)):
+            raise DataError(f"{source.where}: {lacking}; add some, or move the list away, and pairs are made")
     everyone = {name for names in looked.names.values() for name in names}
     if not everyone:
         raise DataError(f"{source.where}: no picture that can be read")
@@ -144,6 +149,15 @@ def _refuse(looked: Looked) -> None:
         raise DataError(
             f"{source.where}: one identity only in train ({source.labels.names[0]!r}); two or more are needed to learn"
         )
+
+
+def one_kind(split: Split) -> str | None:
+    """What is to be said of a list of pairs whose pairs are all the same, or all different."""
+    same = split.pairs[:, 2] == 1 if split.pairs is not None else np.zeros(0, bool)
+    if not len(same) or len(np.unique(same)) == 2:
+        return None
+    of_all, of_none = ("the same", "different ones") if same.all() else ("different", "the same")
+    return f"the {len(same)} pairs of {split.name} are all {of_all}, and without {of_none} nothing can be measured"
 
 
 def _lacks(looked: Looked) -> Iterator[str]:

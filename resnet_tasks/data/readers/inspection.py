@@ -9,6 +9,7 @@ from resnet_tasks.data.examples import Problem
 
 # Threads wait for the disk or the network here, hardly for a processor.
 _THREADS = 16
+_NAMELESS = "its name is not in UTF-8; rename it"
 
 
 @dataclass(frozen=True)
@@ -27,16 +28,18 @@ class Inspection:
 
 
 def inspect(paths: Sequence[str], names: Sequence[str]) -> Inspection:
-    """Looks at the files `paths`, which reports call `names`."""
+    """Looks at the files `paths`, which reports call `names`; one whose name no report can hold may not be used."""
+    written = [name.encode(errors="backslashreplace").decode() for name in names]
     with ThreadPoolExecutor(_THREADS) as threads:
         found = list(threads.map(_look, paths))
+    found = [what if name == names[place] else _NAMELESS for place, (what, name) in enumerate(zip(found, written))]
     return Inspection(
         readable=tuple(place for place, kind in enumerate(found) if isinstance(kind, formats.Kind)),
         by_pillow=frozenset(
             place for place, kind in enumerate(found) if isinstance(kind, formats.Kind) and kind.by_pillow
         ),
         problems=tuple(
-            Problem(file=names[place], what=what) for place, what in enumerate(found) if isinstance(what, str)
+            Problem(file=written[place], what=what) for place, what in enumerate(found) if isinstance(what, str)
         ),
     )
 

@@ -131,4 +131,4 @@ def grouped(names: Iterable[str], pattern: str) -> list[str]:
 def _hash(name: str, seed: int) -> bytes:
     # One file has one name: macOS writes accents decomposed, other systems composed.
     text = unicodedata.normalize("NFC", name.replace("\\", "/"))
-    return hashlib.sha256(f"{seed}\0{text}".encode()).digest()
+    return hashlib.sha256(f"{seed}\0{text}".encode(errors="surrogateescape")).digest()

@@ -97,7 +97,7 @@ def _keys(where: str, known: dict) -> _Keys:
             order = getattr(inner[bbox], "bbox_format", None)
             if order not in (None, features.bounding_boxes.bb_utils.BBoxFormat.REL_YXYX):
                 raise DataError(f"{where}: boxes as fractions, top left bottom right, were expected; it has {order}")
-            others = tuple(key for key in ("label", "is_crowd", "area", "id") if key in inner)
+            others = tuple(key for key in ("label", "is_crowd", "is_difficult", "area", "id") if key in inner)
             return _Keys(image, things, bbox, others, image_id=_is_whole(known.get("image/id")))
     raise DataError(
         f"{where}: a picture and a sequence of things, each with a box and a ClassLabel called 'label', were expected; "
@@ -163,6 +163,6 @@ def _rows(picture: str, things: dict, keys: _Keys, size: tuple[int, int] | str, 
             box=box,
             category=int(things["label"][place]),
             called=f"annotation {things['id'][place]}" if "id" in things else f"object {place + 1} of {picture}",
-            crowd=bool(things["is_crowd"][place]) if "is_crowd" in things else False,
+            crowd=any(bool(things[kind][place]) for kind in ("is_crowd", "is_difficult") if kind in things),
             area=float(things["area"][place]) if "area" in things else None,
         )

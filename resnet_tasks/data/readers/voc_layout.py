@@ -128,9 +128,9 @@ def _xml_files(part: Path) -> dict[str, Path]:
 
 
 def _by_folders(files: dict[str, Path]) -> dict[str, tuple[str | None, ...]]:
-    """Returns each file's split by the first of its folders, where all of them lie in folders for splits."""
+    """Returns each file's split by the first of its folders; what lies outside of them is then in none."""
     sides = {key: splits.split_name(key.partition("/")[0]) if "/" in key else None for key in files}
-    return {key: (split if all(sides.values()) else None,) for key, split in sides.items()}
+    return {key: (split if "train" in sides.values() else None,) for key, split in sides.items()}
 
 
 def _by_lists(

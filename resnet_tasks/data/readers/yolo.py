@@ -127,6 +127,8 @@ def _line(words: list[str], keypoints: int) -> _Box | str:
         return f"pixels ({' '.join(words[1:5])}) where fractions of the picture's sides were expected"
     if not all(map(math.isfinite, rest)):
         return _Box(number, (math.nan,) * 4)
+    if max(rest if len(values) > 5 else rest[2:]) > _LARGEST_FRACTION:
+        return f"{max(rest):g}, where fractions of the picture's sides were expected"
     if len(values) > 5:
         xs, ys = rest[::2], rest[1::2]
         return _Box(number, (min(xs), min(ys), max(xs), max(ys)), polygon=True)

@@ -131,7 +131,8 @@ class _Finder:
             named.sort(key=lambda part: splits.NAMES.index(part[0]))
             listed = [each for split, path in named for each in self._in_folder(path, split)]
             if listed:
-                return listed
+                others = [path for path in folders if splits.split_name(path.name) is None and path.name != "labels"]
+                return listed + [each for path in others for each in self._in_folder(path, None) if not each.tried]
         base = next(base for base in bases if base.is_dir())
         return self._in_folder(base, None)
 

@@ -5,6 +5,8 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from resnet_tasks.data.tables_and_plots import as_it_stands
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -65,7 +67,7 @@ def curves(
         marker = "o" if len(points) <= FEW else None
         color = COLORS[number % len(COLORS)]
         style = STYLES[number // len(COLORS) % len(STYLES)]
-        axes.plot(*zip(*points), color=color, linestyle=style, label=name, marker=marker, markersize=3)
+        axes.plot(*zip(*points), color=color, linestyle=style, label=as_it_stands(name), marker=marker, markersize=3)
     if best is not None:
         label = f"best: epoch {best:g}"
         axes.axvline(best, color=GRAY, linestyle=":", linewidth=1.2, label=label, zorder=1)
