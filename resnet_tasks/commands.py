@@ -105,10 +105,10 @@ def evaluate(
 
     Raises:
         UsageError: No such model or split, or no data.
-        DataError: The data cannot be read, or have classes that the model does not know.
+        DataError: The data cannot be read, have no split to measure on, or classes that the model does not know.
     """
     from resnet_tasks.engine.measuring import measure_and_write
-    from resnet_tasks.opening import open_model, task_on
+    from resnet_tasks.opening import open_model, split_to_measure, task_on
 
     opened = open_model(model, task)
     chosen_task, source = task_on(
@@ -116,9 +116,7 @@ def evaluate(
     )
     for note in source.notes if data is not None else ():
         logger.info("%s", note)
-    chosen = split or next(known for known in ("test", "val", "train") if known in chosen_task.splits)
-    if chosen not in chosen_task.splits:
-        raise UsageError(f"--split: the data have {', '.join(chosen_task.splits)}, not {chosen!r}")
+    chosen = split_to_measure(chosen_task, source, split)
     folder = Path(output) if output is not None else opened.beside("evaluation") / (name or chosen)
     return measure_and_write(chosen_task, opened.loaded, chosen, folder)
 
@@ -169,8 +167,6 @@ def predict(
         UsageError: No such model or picture, an `output` of another model or of somebody else, a threshold that no
             score is, or `tile` for a task that has none.
     """
-    if threshold is not None and not 0 <= threshold <= 1:
-        raise UsageError(f"--threshold: from 0 to 1 expected, not {threshold:g}")
     from resnet_tasks.engine.predicting import predict_files
     from resnet_tasks.opening import TASKS, open_model, paper_of
 
@@ -290,7 +286,8 @@ def batches(
         set: Recipe keys to change.
 
     Raises:
-        DataError: The data have a class that `class_names` does not hold.
+        UsageError: The data have no such split.
+        DataError: They have a class that `class_names` does not hold.
     """
     from resnet_tasks.data.examples import LabelMap
     from resnet_tasks.recipes import build

@@ -32,6 +32,7 @@ class Entry:
     draw: str | None  # where there is something to see
     check: str
     tile: str | None = None  # answers large pictures in windows: `detection.tiles.tiled`
+    align: str | None = None  # what becomes of pictures before they are answered: `faces.aligning.aligned`
     keep: str | None = None  # what of an answer goes to files of its own, and what is written of all together:
     conclude: str | None = None  # see `engine.predicting.Paper`
 
@@ -74,6 +75,7 @@ TASKS = {
         describe="resnet_tasks.faces.predictor:describe",
         draw=None,
         check="resnet_tasks.data.check_faces:check_faces",
+        align="resnet_tasks.faces.aligning:aligned",
     ),
 }
 
@@ -153,8 +155,9 @@ def open_model(model: str | os.PathLike, task: str | None = None, checkpoint: st
         )
     if task is not None and opened.loaded.task != known(task):
         raise UsageError(f"{path} is a model of the task {opened.loaded.task!r}, not {task!r}")
-    tile = TASKS[opened.loaded.task].tile
-    opened.loaded.tiled = part(tile) if tile else None
+    entry = TASKS[opened.loaded.task]
+    opened.loaded.tiled = part(entry.tile) if entry.tile else None
+    opened.loaded.aligned = part(entry.align) if entry.align else None
     return opened
 
 
@@ -179,14 +182,16 @@ def task_on(
     task = opened.loaded.task
     kept = opened.run / "recipe.yaml" if opened.run else None
     flags: dict[str, Any] = {"data.where": data, "data.data_dir": data_dir, "data.images": images}
+    own: dict[str, Any] = {}
     if data is not None:
         flags["data.format"] = data_format
+        own = {"data.images": None, "data.group": None}  # the run's say nothing of other data
     if kept is None:
         if data is None:
             raise UsageError("this model lies outside a run, which would know its data; pass --data")
         recipe = load_recipe(None, task, flags={**flags, **_size_of(opened.loaded)})
     else:
-        recipe = load_recipe(kept, task, flags=flags)
+        recipe = load_recipe(kept, task, own, flags)
     source, labels = build.read(recipe), opened.loaded.labels
     matched = task_of(recipe, replace(source, labels=labels)).matched(source, mapping)
     held = {(mapping or {}).get(name, name) for name in source.labels.names} & set(labels.names)
@@ -194,6 +199,16 @@ def task_on(
         lacking = f"the data have {len(held)} of the model's {len(labels)} classes: {', '.join(sorted(held)[:20])}"
         source = replace(source, notes=(*source.notes, lacking))
     return matched, source
+
+
+def split_to_measure(task: "Task", source: "Source", asked: str | None) -> str:
+    """The split that is asked for; by default test where there is one, else val, else train."""
+    known = [name for name in ("test", "val", "train") if name in task.splits]
+    if not known:
+        raise DataError(f"{source.where}: nothing that {task.name} can be measured on; found {source.found()}")
+    if asked and asked not in known:
+        raise UsageError(f"--split: the data have {', '.join(task.splits)}, not {asked!r}")
+    return asked or known[0]
 
 
 def _size_of(loaded: "Loaded") -> dict[str, Any]:

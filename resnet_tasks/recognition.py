@@ -1,10 +1,9 @@
 """What faces are for, as functions: whether two pictures show the same person, and who of those known it is."""
 
 import logging
-import math
 import os
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Union
@@ -35,7 +34,7 @@ def verify(
         threshold: The similarity from which they are the same; by default the model's own.
 
     A model that was trained on faces aligned by landmarks aligns these too, where `landmarks.csv` in their folder or
-    the one above names them; where none does, they are taken for aligned crops, which is logged as a warning.
+    one some levels above names them; where none does, they are taken for aligned crops, which is logged as a warning.
 
     Returns:
         `similarity`, the cosine of the embeddings; `threshold`; `same`.
@@ -52,20 +51,24 @@ def verify(
     return {"similarity": found, "threshold": least, "same": found >= least}
 
 
-def enroll(model: Model, gallery: str | os.PathLike, folder: str | os.PathLike) -> dict:
+def enroll(model: Model, gallery: str | os.PathLike, folder: str | os.PathLike, *, add: bool = False) -> dict:
     """Writes the embeddings of known faces to a file.
 
     Args:
         model: A run folder, a `.keras` file or an artefact, or one that `resnet_tasks.load` opened.
-        gallery: The file to write; a gallery that is there is replaced, once all pictures have been read.
+        gallery: The file to write; a gallery that is there is replaced, once all pictures have been read, which is
+            logged with what it held.
         folder: A folder for each person, of pictures; aligned as in `verify`.
+        add: Keep what the gallery holds: a new person is added, a known one gets the new pictures too, and a picture
+            whose file is called as one that is there, from the folder on, takes its place.
 
     Returns:
-        `gallery`, `identities`, `pictures`.
+        `gallery`, `identities`, `pictures`, of the gallery as it then is.
 
     Raises:
         UsageError: No such model or folder, or `gallery` is a file of another kind.
-        DataError: A person without a picture, or a picture that cannot be read; nothing is written.
+        DataError: A person without a picture, or a picture that cannot be read, or with `add` a gallery that is
+            damaged or of another model; nothing is written.
     """
     from resnet_tasks.engine.predicting import fingerprint
     from resnet_tasks.faces.gallery import Gallery
@@ -73,15 +76,23 @@ def enroll(model: Model, gallery: str | os.PathLike, folder: str | os.PathLike) 
     Gallery.check_place(gallery)
     named = _people(Path(folder))
     loaded = _opened(model)
+    before = Gallery.before(gallery, needed=add)
+    if add and before is not None:
+        before.check(fingerprint(loaded))
     files = [file for _, file in named]
-    Gallery(
+    known = Gallery(
         embeddings=_embedded(loaded, files),
         names=tuple(name for name, _ in named),
         files=tuple(file.relative_to(folder).as_posix() for file in files),
         fingerprint=fingerprint(loaded),
         threshold=_threshold(loaded, None),
-    ).save(Path(gallery))
-    return {"gallery": str(gallery), "identities": len({name for name, _ in named}), "pictures": len(named)}
+    )
+    if before is not None:
+        held = f"{before.identities} identities, {len(before)} pictures"
+        logger.warning("%s: %s the gallery of %s", gallery, "adds to" if add else "replaces", held)
+    known = before.extended(known) if add and before is not None else known
+    known.save(Path(gallery))
+    return {"gallery": str(gallery), "identities": known.identities, "pictures": len(known)}
 
 
 def identify(
@@ -114,14 +125,14 @@ def identify(
     known.check(fingerprint(loaded))
     least = _threshold(loaded, threshold)
     answers: list[dict] = []
-    for file, embedding, error in _embeddings(loaded, list(find_pictures(list(pictures)))):
+    for file, embedding, error in _embeddings(loaded, find_pictures(list(pictures))):
         if error is not None:
-            answers.append({"file": str(file), "error": str(error)})
+            answers.append({"file": file, "error": str(error).removeprefix(f"{file}: ")})
             continue
         places, similarities = known.search(embedding[None])
         best = float(similarities[0, 0])
         name = known.names[int(places[0, 0])] if best >= least else UNKNOWN
-        answers.append({"file": str(file), "name": name, "similarity": best})
+        answers.append({"file": file, "name": name, "similarity": best})
     return {"pictures": answers}
 
 
@@ -137,12 +148,12 @@ def _opened(model: Model) -> "Loaded":
 
 
 def _threshold(loaded: "Loaded", asked: float | None) -> float:
-    if asked is not None and not math.isfinite(asked):
+    if asked is not None and not -1 <= asked <= 1:
         raise UsageError(f"threshold: a similarity, from -1 to 1, expected, not {asked:g}")
     return loaded.threshold if asked is None else asked
 
 
-def _embedded(loaded: "Loaded", files: Sequence[str | os.PathLike]) -> "np.ndarray":
+def _embedded(loaded: "Loaded", files: Iterable[str | os.PathLike]) -> "np.ndarray":
     """`(files, d)` float32, of unit length.
 
     Raises:
@@ -159,51 +170,33 @@ def _embedded(loaded: "Loaded", files: Sequence[str | os.PathLike]) -> "np.ndarr
     return np.stack(rows)
 
 
-def _embeddings(loaded: "Loaded", files: Sequence[str | os.PathLike]) -> Iterator[tuple]:
+def _embeddings(loaded: "Loaded", files: Iterable[str | os.PathLike]) -> Iterator[tuple]:
     """(file, embedding `(d,)`, error) of each, in order; the embedding of one with an error means nothing."""
-    waiting = iter(zip(files, _landmarks(loaded, [Path(file) for file in files])))
-    while some := list(islice(waiting, AT_ONCE)):
-        chunk = [file for file, _ in some]
-        read = [_read(Path(file), points, loaded.image_size) for file, points in some]
+    from resnet_tasks.faces.aligning import aligned
+
+    waiting = aligned(loaded, ((str(file), Path(file)) for file in files))
+    while chunk := list(islice(waiting, AT_ONCE)):
+        read = [_read(picture) for _, picture in chunk]
         answers = loaded.answer([encoded if isinstance(encoded, bytes) else b"" for encoded in read])
-        for file, encoded, embedding, readable in zip(chunk, read, answers["embedding"], answers["readable"]):
+        for (file, _), encoded, embedding, readable in zip(chunk, read, answers["embedding"], answers["readable"]):
             error = None if isinstance(encoded, bytes) else encoded
             if error is None and not readable:
                 error = DataError(f"{file}: not a picture that can be read, or damaged")
             yield file, embedding, error
 
 
-def _landmarks(loaded: "Loaded", files: Sequence[Path]) -> "list[np.ndarray | None]":
-    """Of each picture its landmarks, if the model's pictures are aligned by them and there are any."""
-    from resnet_tasks.data.readers import face_landmarks
-
-    if loaded.settings.get("alignment") != "landmarks":
-        return [None] * len(files)
-    found = face_landmarks.of_files(files)
-    without = sum(points is None for points in found)
-    if without:
-        logger.warning(
-            "taken for aligned crops: %d of %d pictures; the model was trained on faces aligned by %s, and no such "
-            "list in the folders of these pictures, or the folders above, names them",
-            without,
-            len(files),
-            face_landmarks.FILE,
-        )
-    return found
-
-
-def _read(file: Path, points: "np.ndarray | None", image_size: tuple[int, int]) -> bytes | UsageError | DataError:
-    """The picture's bytes, aligned by its landmarks if there are any, or why there are none."""
+def _read(picture: Path | bytes) -> bytes | UsageError | DataError:
+    """The picture's bytes, or why there are none."""
     from resnet_tasks.data import formats
-    from resnet_tasks.faces.predictor import aligned_png
 
-    if not file.is_file():
-        return UsageError(f"{file}: there is no such picture")
+    if isinstance(picture, bytes):
+        return picture
+    if not picture.is_file():
+        return UsageError(f"{picture}: there is no such picture")
     try:
-        encoded = formats.readable_bytes(file)
-        return encoded if points is None else aligned_png(encoded, points, image_size)
-    except (formats.Unreadable, DataError) as error:
-        return DataError(f"{file}: {str(error).removeprefix(f'{file}: ')}")
+        return formats.readable_bytes(picture)
+    except formats.Unreadable as error:
+        return DataError(f"{picture}: {str(error).removeprefix(f'{picture}: ')}")
 
 
 def _people(folder: Path) -> list[tuple[str, Path]]:
@@ -225,6 +218,10 @@ def _people(folder: Path) -> list[tuple[str, Path]]:
         if name == UNKNOWN:
             raise DataError(f"{person}: {UNKNOWN!r} is what strangers are called; rename the folder")
         files = sorted(path for path in folders._walk(person) if path.suffix.lower() in SUFFIXES)
+        for path in (person, *files):
+            if path.name.encode(errors="replace").decode() != path.name:
+                written = str(path).encode(errors="backslashreplace").decode()
+                raise DataError(f"{written}: its name is not in UTF-8; rename it")
         if not files:
             raise DataError(f"{person.name}: the folder {person} holds no picture; add one, or remove the folder")
         found += [(name, file) for file in files]

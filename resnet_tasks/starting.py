@@ -141,7 +141,7 @@ def prepared(start: Start, cluster: Cluster | None = None):
     prepare_devices(train.devices)
     # Before anything is computed: TensorFlow joins a cluster at its start or never.
     strategy, why = choose_strategy(train.strategy, train.devices, cluster)
-    source = build.read(start.recipe)
+    source = _to_train_on(build.read(start.recipe))
 
     import tensorflow as tf
 
@@ -176,6 +176,16 @@ def prepared(start: Start, cluster: Cluster | None = None):
                 logger.info("%s", task.transfer_report.text())
                 folder.write_json("transfer.json", task.transfer_report.to_json())
             yield trainer
+
+
+def _to_train_on(source):
+    """Returns the source; raises DataError where no split of it is for training."""
+    if "train" not in source.splits:
+        raise DataError(
+            f"{source.where}: no split 'train', and so nothing to learn from; name what is to be learnt, "
+            f"--data train=WHERE (and the rest by --data val=WHERE and --data test=WHERE); found {source.found()}"
+        )
+    return source
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ import numpy as np
 
 from resnet_tasks.data.batching import Batches
 from resnet_tasks.data.examples import LabelMap, Source, Split
+from resnet_tasks.errors import UsageError
 from resnet_tasks.model import TaskModel
 from resnet_tasks.weights.transfer import Transfer, TransferReport
 
@@ -192,6 +193,8 @@ class Task(abc.ABC):
 
     def fit_batches(self, split: str):
         """The split as a `tf.data.Dataset` for `keras.Model.fit`: another epoch at each iteration."""
+        if split not in self.splits:
+            raise UsageError(f"split: the data have {', '.join(self.splits)}, not {split!r}; name it in `data`")
         return self.batches(split, training=split == "train").epochs()
 
     def examples(self, split: str) -> Iterator[dict]:

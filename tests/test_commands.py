@@ -6,14 +6,19 @@ import logging
 import shutil
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import resnet_tasks
 from resnet_tasks.cli.main import main
+from resnet_tasks.data.examples import LabelMap, Source
 from resnet_tasks.data.readers import read_classification
 from resnet_tasks.errors import DataError, UsageError
+from resnet_tasks.opening import Opened, split_to_measure, task_on
+from resnet_tasks.recipes import build
+from resnet_tasks.recipes.load import load_recipe, to_yaml
 
 FIGURES = ("top1", "top5", "balanced_accuracy", "macro_f1", "loss", "ece")
 
@@ -252,6 +257,47 @@ def test_wrong_names_are_told_with_the_right_ones(digits_run, tmp_path):
         resnet_tasks.evaluate(digits_run, data=str(tmp_path / "none"))
     with pytest.raises(UsageError, match="missing"):
         resnet_tasks.evaluate(digits_run, data=str(tmp_path / "missing"))
+
+
+def test_what_has_no_train_split_is_refused_before_there_is_a_run(tmp_path, capsys):
+    folder_of_digits(tmp_path / "data", {"3": "3", "5": "5"})
+    changes = {"model.backbone": "tiny_backbone:backbone", "model.image_size": 8}
+    recipe = "quickstart/classify_digits"
+    said = r"no split 'train'.* --data train=WHERE .*; found test \(12 pictures\)\n  a folder a class: 12 "
+    with pytest.raises(DataError, match=said):
+        resnet_tasks.train("classify", recipe, data=str(tmp_path / "data"), run=tmp_path / "run", set=changes)
+    assert not (tmp_path / "run").exists()
+    arguments = ["classify", "lr-find", recipe, "--data", str(tmp_path / "data"), "--image-size", "8"]
+    assert main(arguments) == 3
+    assert "no split 'train'" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="split: the data have test, not 'train'"):
+        resnet_tasks.batches("classify", str(tmp_path / "data"))
+
+
+def test_what_no_split_can_be_measured_on_is_said():
+    split = read_classification("digits").splits["test"]
+    source = Source("here", "folder", LabelMap(("3", "5")), {"test": split}, notes=("no two pictures are of one",))
+    nothing = SimpleNamespace(name="faces", splits=())
+    for asked in (None, "test"):
+        said = r"here: nothing that faces can be measured on; found test \(\d+ pictures\)\n  no two"
+        with pytest.raises(DataError, match=said):
+            split_to_measure(nothing, source, asked)
+
+
+def test_other_data_are_read_without_the_runs_images_and_groups(tmp_path, monkeypatch):
+    own = {"data.images": "pictures", "data.group": "(.)_"}
+    (tmp_path / "recipe.yaml").write_text(to_yaml(load_recipe("quickstart/classify_digits", "classify", own)))
+    asked = []
+
+    def read(recipe):
+        asked.append((recipe.data.where, recipe.data.images, recipe.data.group))
+        raise DataError("read")
+
+    monkeypatch.setattr(build, "read", read)
+    for given in ({}, {"data": "others"}, {"data": "others", "images": "theirs"}):
+        with pytest.raises(DataError, match="read"):
+            task_on(Opened(SimpleNamespace(task="classify"), tmp_path, "run"), **given)
+    assert asked == [("digits", "pictures", "(.)_"), ("others", None, None), ("others", "theirs", None)]
 
 
 def test_check_writes_its_findings(tmp_path):

@@ -12,11 +12,13 @@ def classify(answer: Mapping[str, Any]) -> str:
 
 
 def detect(answer: Mapping[str, Any]) -> str:
-    """How many things of each class, and the surest of each."""
+    """How many things of each class, and the surest of each; of none, what the best would have scored."""
     names = answer.get("label_names") or [f"class {number}" for number in answer["label_ids"]]
     best: dict[str, list[float]] = {}
     for name, score in zip(names, answer["scores"], strict=True):
         best.setdefault(name, []).append(score)
+    if not best and (nearly := getattr(answer, "nearly", None)):
+        return f"nothing (the best score is {nearly[0]:.2g}, the threshold {nearly[1]:.2g})"
     return ", ".join(f"{len(scores)} {name} (to {max(scores):.0%})" for name, scores in best.items()) or "nothing"
 
 

@@ -1,9 +1,11 @@
 """The verbs that only faces have: `resnet-tasks faces verify|enroll|identify`."""
 
+from pathlib import Path
+
 import click
 
 from resnet_tasks.cli.options import echo_json, echo_values, json_option, only_answers_on_stdout
-from resnet_tasks.errors import DataError
+from resnet_tasks.errors import DataError, UsageError
 
 threshold_option = click.option(
     "--threshold", type=float, metavar="T", help="The least similarity of two pictures of one person; the model's own."
@@ -32,16 +34,23 @@ def verify(model, first, second, threshold, as_json) -> None:
 @click.argument("model")
 @click.argument("gallery")
 @click.argument("folder")
+@click.option(
+    "--add",
+    is_flag=True,
+    help="Keep those whom GALLERY holds; a known person gets the new pictures too, and a picture called as one that "
+    "is there takes its place.",
+)
 @json_option
-def enroll(model, gallery, folder, as_json) -> None:
+def enroll(model, gallery, folder, add, as_json) -> None:
     """Write the faces that are to be known to a file.
 
-    GALLERY is the file; FOLDER holds a folder of pictures for each person.
+    GALLERY is the file; one that is there is replaced, which is said. FOLDER holds a folder of
+    pictures for each person.
     """
     from resnet_tasks import recognition
 
     with only_answers_on_stdout(as_json):
-        answer = recognition.enroll(model, gallery, folder)
+        answer = recognition.enroll(model, gallery, folder, add=add)
     echo_json(answer) if as_json else echo_values(answer)
 
 
@@ -69,4 +78,6 @@ def identify(model, gallery, pictures, threshold, as_json) -> None:
             words = picture["error"] if broken else f"{picture['name']} ({picture['similarity']:.3f})"
             click.echo(f"{picture['file']}: {words}", err=broken)
     if all("error" in picture for picture in answer["pictures"]):
+        if not any(Path(picture["file"]).exists() for picture in answer["pictures"]):
+            raise UsageError("none of the pictures is there")
         raise DataError("none of the pictures could be answered")

@@ -68,6 +68,12 @@ class Batches:
             raise DataError(f"split {self.split.name!r} holds no picture; expected at least one")
         if self.batch_size < 1:
             raise UsageError(f"batch size {self.batch_size}: expected 1 or more")
+        if self.mix and self.training and self.group == 1:
+            raise UsageError(
+                "mixup and cutmix mix the pictures of a batch with one another, so their number must be even; "
+                f"train.batch_size {self.batch_size} is not: make it {self.batch_size + 1}, or leave augment.mixup and "
+                "augment.cutmix at 0"
+            )
 
     @property
     def count(self) -> int:

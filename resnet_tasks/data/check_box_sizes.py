@@ -49,7 +49,8 @@ class Boxes:
 
 
 def gathered(source: Source, pictures: Sequence[Picture]) -> Boxes:
-    found: list[tuple[np.ndarray, ...]] = []
+    none = np.zeros(0, np.int64), np.zeros((0, 4)), np.zeros(0, np.int32), np.zeros((0, 2), np.int64)
+    found: list[tuple[np.ndarray, ...]] = [none]
     for name, split in source.splits.items():
         places = np.array([place for place, picture in enumerate(pictures) if picture.split == name], np.int64)
         index = np.array([pictures[place].index for place in places], np.int64)

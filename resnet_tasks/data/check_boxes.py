@@ -24,19 +24,25 @@ def check_detection(where: str | Mapping[str, str], *, image_size: tuple[int, in
         image_size: Height and width of the network's input, which the boxes' sizes are judged on.
         reading: The other arguments of `read_detection`, but for `on_bad_image` and `most_bad_rows`.
     """
-    from resnet_tasks.data.readers.detection import read_detection
+    from resnet_tasks.data.readers import detection
 
-    source = read_detection(where, on_bad_image="skip", most_bad_rows=1.0, **reading)
-    return report_of(source, image_size)
+    source = detection.look(where, **reading)
+    return report_of(source, image_size, detection.lacking(source))
 
 
-def report_of(source: Source, canvas_hw: tuple[int, int]) -> Report:
-    """Checks a source that was read with all its bad rows and files left out."""
+def report_of(source: Source, canvas_hw: tuple[int, int], lacking: str | None = None) -> Report:
+    """Checks a source that was read with all its bad rows and files left out.
+
+    Args:
+        source: That.
+        canvas_hw: Height and width of the network's input.
+        lacking: What makes it useless as a whole, in words.
+    """
     names = source.labels.names
     pictures, broken = check_pictures.decoded(source, _said)
     boxes = check_box_sizes.gathered(source, pictures)
     counts = {name: _count(split, len(names)) for name, split in source.splits.items()}
-    findings = list(check_pictures.notes(source))
+    findings = [*check_pictures.notes(source), *([Finding("error", lacking)] if lacking else [])]
     findings += check_pictures.unreadable(source, broken)
     findings += row_findings(source)
     findings += _crowds(source)

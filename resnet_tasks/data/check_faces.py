@@ -1,6 +1,6 @@
 """The check of pictures of identities."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -10,7 +10,8 @@ from resnet_tasks.data import check_pictures, duplicates
 from resnet_tasks.data.check_pictures import Picture
 from resnet_tasks.data.check_report import Finding, Histogram, Report, worst_first
 from resnet_tasks.data.examples import Split
-from resnet_tasks.data.readers import splits
+from resnet_tasks.data.face_alignment import misfit
+from resnet_tasks.data.readers import face_pairs, splits
 from resnet_tasks.data.readers.faces import look, one_kind
 from resnet_tasks.data.readers.identities import Looked, Rules
 from resnet_tasks.errors import DataError
@@ -19,6 +20,9 @@ _NEARLY_SQUARE = 1.1  # the longer side over the shorter
 _MOSTLY = 0.9  # of the pictures with landmarks, below which those without are a warning
 _TINY = 0.5  # of the canvas's height, below which a face is blown up more than twice
 _SMALL_PRINT = 16  # pixels of the shorter side below which different pictures may have like prints
+_MISFIT = 10  # pixels of 112, above which landmarks are not a face's
+_MIRRORED = [1, 0, 2, 4, 3]  # the landmarks, left and right swapped
+_ORDER = "expected are x and y of left eye, right eye, nose, left and right corner of the mouth, in this order"
 _BINS = ((1, 1), (2, 4), (5, 9), (10, 19), (20, 49), (50, 99), (100, None))
 _ALIGNMENT = (
     "alignment turns, scales and shifts each face so that its eyes, nose and mouth lie where a template has them; "
@@ -101,11 +105,17 @@ def _stopping(looked: Looked, everyone: list[str]) -> Iterator[Finding]:
         yield Finding("error", f"the list of pairs names {len(files)} times a picture that is not there", files)
     if len(everyone) < 2:
         yield Finding("error", f"{len(everyone)} identities; two or more are needed to tell anyone apart")
+    elif len(looked.source.labels) == 1:
+        yield Finding(
+            "error", "one identity only in train; two or more are needed to learn", looked.source.labels.names
+        )
 
 
 def _of_splits(looked: Looked) -> Iterator[Finding]:
+    if looked.untrained:
+        yield Finding("error", f"there is no split 'train': {looked.untrained}")
     for split, lack in (("train", "nothing can be trained"), ("val", "no state can be chosen as the best")):
-        if split not in looked.source.splits:
+        if split not in looked.source.splits and not (split == "train" and looked.untrained):
             yield Finding("note", f"there is no split {split!r}: {lack}")
     if looked.shared:
         yield Finding(
@@ -159,23 +169,29 @@ def _unaligned(looked: Looked, pictures: list[Picture]) -> Iterator[Finding]:
 
 def _landmarks(looked: Looked, pictures: list[Picture]) -> Iterator[Finding]:
     """Finds landmarks that cannot be a face's."""
-    found: dict[str, list[str]] = {"outside": [], "swapped": [], "upside down": [], "one place": []}
+    found: dict[str, list[str]] = defaultdict(list)
+    given = 0
     for picture in pictures:
         points = looked.source.splits[picture.split].annotations.get("landmarks")
         if points is None or np.isnan(points[picture.index]).any():
             continue
         five, (height, width) = points[picture.index], picture.taken.size_hw
+        given += 1
         left_eye, right_eye, _, left_corner, right_corner = five
         if (five < -0.5).any() or (five > (width - 0.5, height - 0.5)).any():
             found["outside"].append(picture.file)
         if np.ptp(five, axis=0).max() < 1:
             found["one place"].append(picture.file)
+        elif min(misfit(five), misfit(five[_MIRRORED])) > _MISFIT:
+            found["no face"].append(picture.file)
         elif np.dot(right_eye - left_eye, right_corner - left_corner) < 0 or _turned(five):
             found["swapped"].append(picture.file)
         elif (left_corner + right_corner - left_eye - right_eye)[1] < 0:
             found["upside down"].append(picture.file)
     swapped = "error" if 2 * len(found["swapped"]) > len(pictures) else "warning"  # faces in profile may look so
+    no_face = "error" if 2 * len(found["no face"]) > given else "warning"
     for kind, level, what in (
+        ("no face", no_face, f"landmarks that lie as no frontal face's do, over {_MISFIT} pixels of 112 off; {_ORDER}"),
         ("one place", "error", "landmarks all in one place, by which nothing is aligned"),
         ("swapped", swapped, "left and right are swapped: the first eye is the one on the viewer's left"),
         ("upside down", "warning", "the mouth is above the eyes"),
@@ -200,15 +216,16 @@ def _pairs(looked: Looked) -> Iterator[Finding]:
             continue
         if split.is_protocol and (lacking := one_kind(split)):
             yield Finding("error", lacking)
-        label = split.annotations["label"]
-        agree = label[split.pairs[:, 0]] == label[split.pairs[:, 1]]
-        wrong = split.pairs[agree != (split.pairs[:, 2] == 1)]
-        if len(wrong):
+        for level, rows, what in (
+            ("error", face_pairs.contradicted(split), "that their folders contradict"),
+            ("warning", face_pairs.of_one_picture(split), "of a picture with itself, whose similarity is always 1"),
+        ):
             files = tuple(
                 f"{split.ids[first]}, {split.ids[second]}: {'same' if is_same else 'different'}"
-                for first, second, is_same, _ in wrong.tolist()
+                for first, second, is_same, _ in rows.tolist()
             )
-            yield Finding("error", f"pairs of {name} that their folders contradict: {len(wrong)}", files)
+            if files:
+                yield Finding(level, f"pairs of {name} {what}: {len(files)}", files)
 
 
 def _duplicated(pictures: list[Picture]) -> tuple[list[Finding], tuple]:

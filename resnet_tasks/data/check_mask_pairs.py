@@ -23,7 +23,7 @@ _KINDS = {
     "size": "mask and picture differ in size",
     _ONE_SIDE: "the mask has the size of the picture as it lies in its file, before EXIF turns it upright",
     "ids": "the mask holds values without a class; name them in classes.json, or as its ignore_id where they are void",
-    "jpeg": "the mask is saved as JPEG, which blurs ids into others; save it as PNG",
+    "jpeg": "the mask is saved as JPEG or as lossy WebP, which blurs ids into others; save it as PNG",
     "unreadable": "the mask cannot be read",
 }
 _ON_ITS_SIDE = (5, 6, 7, 8)  # EXIF 2.3, section 4.6.4: rows are columns

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from resnet_tasks.data.check_page import VOID_PIXELS
 from resnet_tasks.data.check_report import Finding, Report, worst_first
 from resnet_tasks.data.drawing_masks import palette_of
 from resnet_tasks.data.examples import Source, Split
+from resnet_tasks.data.readers.pairs_of_masks import DOUBT
 
 _RARE = 0.01  # of train's pixels
 _MOST_VOID = 0.5  # of the pixels, from which void is a warning
@@ -44,7 +46,7 @@ def report_of(source: Source, canvas_hw: tuple[int, int]) -> Report:
     pictures, broken = check_pictures.decoded(source, said)
     turned = check_mask_pairs.turned_by_exif(source, pictures)
     present = {name: _present(split).sum(axis=0) for name, split in source.splits.items()}
-    findings = list(check_pictures.notes(source))
+    findings = [_weighed(finding) for finding in check_pictures.notes(source)]
     findings += check_pictures.unreadable(source, broken)
     findings += check_mask_pairs.pair_findings(source)
     findings += check_mask_pairs.turned_findings(pictures, turned)
@@ -53,6 +55,7 @@ def report_of(source: Source, canvas_hw: tuple[int, int]) -> Report:
         findings += class_findings(present, names, "picture", advice)
     else:
         findings.append(Finding("error", "there is no picture with a mask that could be used"))
+    findings += _nothing_to_learn(source)
     findings += _rare(source)
     findings += _plain(source)
     findings += _void(source)
@@ -97,6 +100,25 @@ def _kinds_of_pictures(split: Split) -> dict[str, int]:
         "all void": int((held == 0).sum()),
         VOID_PIXELS: int(split.annotations["pixels"][:, -1].sum()),
     }
+
+
+def _weighed(note: Finding) -> Finding:
+    """A note of the reader's; a warning where it doubts the masks."""
+    return replace(note, level="warning") if DOUBT in note.what else note
+
+
+def _nothing_to_learn(source: Source) -> Iterator[Finding]:
+    """Finds what training refuses: no class on any picture, or a single class."""
+    if not source.splits:
+        return
+    if not any(_present(split).any() for split in source.splits.values()):
+        yield Finding("error", "all masks are void, no pixel is of a class")
+    elif len(source.labels) == 1:
+        yield Finding(
+            "error",
+            f"one class only ({source.labels.names[0]}); a segmenter needs two or more: give what is not of it a class "
+            "too, and not void",
+        )
 
 
 def _rare(source: Source) -> Iterator[Finding]:

@@ -110,7 +110,7 @@ def _rows(report: "Report") -> list[list[str]]:
     splits = list(report.counts)
     with_ids = bool(report.source_ids)
     rows = [["class", *["id"] * with_ids, *splits]]
-    for name in next(iter(report.counts.values())):
+    for name in next(iter(report.counts.values()), ()):
         own = [str(report.source_ids.get(name, ""))] * with_ids
         rows.append([name, *own, *(str(report.counts[split][name]) for split in splits)])
     rows.append(["all", *[""] * with_ids, *(str(sum(report.counts[split].values())) for split in splits)])

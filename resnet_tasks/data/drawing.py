@@ -150,7 +150,7 @@ def _outline(pen: ImageDraw.ImageDraw, frame: Place, colour: Colour, width: int,
 
 def _label(pen, box, text, colour, font, width, size_wh, taken) -> Place:
     """Writes a label at the corner of its box and returns the place that it takes."""
-    pad = max(2, width)
+    text, pad = " ".join(text.split()), max(2, width)
     while len(text) > 1 and font.getlength(text) + 2 * pad > size_wh[0]:
         text = text[:-2] + "…"
     ascent, descent = font.getmetrics()

@@ -282,6 +282,7 @@ class Source:
         rows: Of boxes: how many there are, and which could not be used.
         disagree: Of boxes: pictures whose size is not what their annotation says.
         pairs: Of masks: how many pairs with a picture there are, and which could not be used.
+        identities: Of faces: by split the names of those that it shows, where it shows any.
     """
 
     where: str
@@ -293,6 +294,12 @@ class Source:
     rows: Rows | None = None
     disagree: tuple[Problem, ...] = ()
     pairs: Pairs | None = None
+    identities: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    def found(self) -> str:
+        """Returns what there is, for a message: the splits, and below them what the reader has to say."""
+        counts = ", ".join(f"{name} ({len(split)} pictures)" for name, split in self.splits.items())
+        return "\n  ".join([counts or "no split", *self.notes])
 
 
 def _reencode(entry: bytes | np.ndarray) -> bytes:

@@ -2,6 +2,8 @@
 
 Landmarks are `(5, 2)`, x and y in pixels of the upright picture, in the order of `readers/face_landmarks.py`. Whole
 numbers are the centres of pixels, the first one's (0, 0), as OpenCV, the detectors of faces and the template count.
+The least squares are TensorFlow's and NumPy's own, so that they stand in a graph; the tests compare them with the
+closed form of Umeyama 1991, which skimage's and insightface's alignment use.
 
 Pixels are interpolated bilinearly, black where the canvas shows what lies outside of the picture (as the published
 crops have it). A face that comes out at less than half its size is first shrunk, with antialiasing, to twice the size
@@ -57,6 +59,19 @@ def similarity(points: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     (a, b, x, y), *_ = np.linalg.lstsq(_rows(points - middle), template(size_hw).ravel(), rcond=None)
     turn = np.array([[a, -b], [b, a]])
     return np.column_stack([turn, np.array([x, y]) - turn @ middle])
+
+
+def misfit(points: np.ndarray) -> float:
+    """How far the landmarks stay from the template once they are nearest to it, root mean square in pixels of 112.
+
+    Faces turned by up to 60 degrees stay within some 9; full profiles come to 12 and more, as wrong orders do.
+
+    Raises:
+        ValueError: As `similarity`.
+    """
+    found = similarity(points, (_SIDE, _SIDE))
+    laid = np.asarray(points, np.float64) @ found[:, :2].T + found[:, 2]
+    return float(np.sqrt(np.mean(np.sum((laid - TEMPLATE) ** 2, axis=1))))
 
 
 def align(image: np.ndarray, landmarks: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:

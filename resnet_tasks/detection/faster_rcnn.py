@@ -47,7 +47,7 @@ class FasterRCNN(Detector):
     The second stage, `box_head`, is a model of its own, which the loss and `candidates` run on regions.
 
     Args:
-        backbone: A `Pyramid` with levels up to C5.
+        backbone: A `Pyramid` that has the level `min_level`; each coarser one halves the size.
         class_names: Names in the order of the ids 0, 1, ...; the background is not one of them.
         source_ids: The source's own ids in the same order, or empty.
         image_size: `(height, width)` of the canvas that pictures are brought to.

@@ -1,5 +1,6 @@
 """What is measured of a detector, from a stream of batches: COCO's measures, and those at one threshold."""
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -26,7 +27,7 @@ def measure(
         pairs: `(answers, targets)`: `boxes` `(batch, n, 4)` xyxy in pixels of the picture, `scores` `(batch, n)`,
             `label_ids` `(batch, n)`; rows of label -1, of score 0 and of what is not finite are no boxes.  `index`
             `(batch,)`, the place in the split, -1 for padding; `weight` `(batch,)`, 0 for what could not be read.
-        split: Holds the truth: `boxes`, `labels`, `crowd`, `area`, and `image_id` where its source numbers pictures.
+        split: Holds the truth: `boxes`, `labels`, `crowd`, `area`; and `image_id`, int64 or JSON, where there are ids.
         labels: The model's.
         categories: What the data call each of the model's classes, -1 what they do not know; by default the model's
             own source ids, or else the contiguous ones.
@@ -37,8 +38,7 @@ def measure(
         `unreadable`, `per_class` (see `_per_class`).  And the details: `confusion` `(truth, answer)` counts at the
         threshold, classes and then the background, found boxes matched with true ones of any class; `curves`, of each
         class that occurs `recall` and `precision` at IoU 0.5; `by_threshold` (`threshold`, `precision`, `recall`,
-        `f1`, at IoU 0.5); `mistakes` (see `_mistakes`); `predictions`, all found boxes as COCO's results, made as they
-        are asked for.
+        `f1`, at IoU 0.5); `mistakes` (see `_mistakes`); `predictions`, all found boxes as COCO's results.
 
     Raises:
         DataError: There is no picture to measure.
@@ -73,7 +73,7 @@ def measure(
 class Predictions(Sequence):
     """COCO's results in the order of the split, best first in a picture; each is made when it is asked for.
 
-    `image_id` (the source's number, or else the picture's file), `category_id` (one of `categories`), `bbox` left,
+    `image_id` (the source's id, or else the picture's file), `category_id` (one of `categories`), `bbox` left,
     top, width, height, and `score`: the float32 numbers of the answers, exactly.
     """
 
@@ -81,6 +81,8 @@ class Predictions(Sequence):
         self._found = found
         numbers = split.annotations.get("image_id")
         self._images: Sequence = split.ids if numbers is None else numbers.tolist()
+        if numbers is not None and numbers.dtype.kind == "U":
+            self._images = [json.loads(number) for number in self._images]
         self._categories = categories
 
     def __len__(self) -> int:

@@ -137,7 +137,8 @@ def draw(image: np.ndarray, prediction: dict, labels: LabelMap | None = None, tr
         image: RGB.
         prediction: As `describe` words it.
         labels: Of the model; boxes are drawn in the house's own colours.
-        truth: `boxes` `(n, 4)` and `label_names` of a picture that was annotated.
+        truth: `boxes` `(n, 4)`, `label_ids` and `label_names` of a picture that was annotated, and `dashed` `(n,)`,
+            whether each is a crowd.
     """
     if truth is None:
         return _drawn(image, prediction)
@@ -154,4 +155,5 @@ def _drawn(image: np.ndarray, answer: dict) -> Image.Image:
     palette = class_colors(1 + max(ids, default=0))
     picture, scale = sized_to_draw(image)
     boxes = np.asarray(answer["boxes"], np.float64).reshape(-1, 4) * scale
-    return draw_boxes(picture, boxes, names, [palette[label] for label in ids], answer.get("scores"))
+    colours = [palette[label] for label in ids]
+    return draw_boxes(picture, boxes, names, colours, answer.get("scores"), answer.get("dashed"))

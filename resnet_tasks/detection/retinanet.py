@@ -38,7 +38,7 @@ class RetinaNet(Detector):
     """Outputs `class_P3` `(batch, h, w, 9 * classes)`, logits, and `box_P3` `(batch, h, w, 36)`, offsets; P3 to P7.
 
     Args:
-        backbone: A `Pyramid` with levels up to C5.
+        backbone: A `Pyramid` that has the level `min_level`; each coarser one halves the size.
         class_names: Names in the order of the ids 0, 1, ...
         source_ids: The source's own ids in the same order, or empty.
         image_size: `(height, width)` of the canvas that pictures are brought to.

@@ -166,12 +166,12 @@ class Detection(Task):
         return answers
 
     def beside_truth(self, image: np.ndarray, prediction: dict, split: str, row: Mapping) -> Image.Image:
-        """The truth on the left, the prediction on the right."""
+        """The truth on the left, its crowds dashed, the prediction on the right."""
         known = {name: values[row["index"]] for name, values in self.source.splits[split].annotations.items()}
         real = known["labels"] >= 0
         ids = known["labels"][real].tolist()
         names = [self.labels.names[label] for label in ids]
-        truth = {"boxes": known["boxes"][real], "label_ids": ids, "label_names": names}
+        truth = {"boxes": known["boxes"][real], "label_ids": ids, "label_names": names, "dashed": known["crowd"][real]}
         return draw(image, prediction, truth=truth)
 
     def matched(self, source: Source, mapping: Mapping[str, str] | None = None) -> "Detection":

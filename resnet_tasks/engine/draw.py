@@ -95,6 +95,7 @@ def data_uri(picture: Image.Image | bytes, quality: int | None = None) -> str:
 
 def _cut(text: str, width: int, font) -> str:
     """The text, or as much of its beginning as fits into so many pixels, with dots behind it."""
+    text = " ".join(text.split())  # a class's name may hold a line break
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + "...") > width:

@@ -20,7 +20,18 @@ from resnet_tasks.errors import DataError, UsageError
 from resnet_tasks.task import Predictor
 
 BATCH = 16  # pictures answered at once
-SAID = ("image_size", "crop_fraction", "threshold", "alignment", "flip", "far")  # of a model in an artefact's card
+# What of a model stands in an artefact's card.
+SAID = ("image_size", "crop_fraction", "threshold", "threshold_from", "alignment", "alignment_template", "flip", "far")
+
+
+class Answer(dict):
+    """A picture's answer as JSON can hold it.
+
+    Attributes:
+        nearly: Where no score reaches the threshold: the best of them, and the threshold; else `None`.
+    """
+
+    nearly: tuple[float, float] | None = None
 
 
 class Loaded:
@@ -39,6 +50,8 @@ class Loaded:
         tiled: The task's way to answer a large picture in windows; `None` where it has none.  `(image, size_hw, answer)
             -> answer`, as it is described, where `answer` gives those of an iterator of pictures; or `(image, size_hw,
             scores) -> answers`, a batch of one.
+        aligned: The task's way to bring pictures to what the model expects before it answers them; `None` where it has
+            none.  `(loaded, named pictures) -> named pictures`.
         scores: Of windows as large as the canvas, `(batch, height, width, 3)` uint8, the scores that `tiled` puts
             together; `None` where that takes answers.
     """
@@ -49,6 +62,7 @@ class Loaded:
         self.saved: Any = None
         self.image_size: tuple[int, int] = getattr(keras_model, "image_size", (0, 0))
         self.tiled: Any = None
+        self.aligned: Any = None
         self.threshold: float = getattr(keras_model, "threshold", 0.5)
         self.settings = _said(lambda name: getattr(keras_model, name, None))
         self.scores: Callable | None = None
@@ -119,6 +133,8 @@ class Loaded:
         if isinstance(pictures, str | Path | bytes | np.ndarray | Image.Image):
             pictures = [pictures]
         named = ((_name(picture, number), picture) for number, picture in enumerate(pictures))
+        if self.aligned is not None:
+            named = self.aligned(self, named)
         answers = self._in_windows(named, threshold) if tile else self._stream(named, threshold)
         return answers if isinstance(pictures, Iterator) else list(answers)
 
@@ -126,23 +142,29 @@ class Loaded:
         """The answers for a batch of encoded pictures, as arrays, with `readable`."""
         return {name: value.numpy() for name, value in self._answer(tf.constant(encoded)).items()}
 
-    def _stream(self, named: Iterator[tuple[str, Any]], threshold: float | None) -> Iterator[dict]:
+    def _stream(self, named: Iterator[tuple[str, Any]], threshold: float | None) -> Iterator[Answer]:
         """The answers for pairs of a name and a picture, a batch at a time."""
         while chunk := [(name, *_encoded(picture)) for name, picture in itertools.islice(named, BATCH)]:
             answers = self.answer([data for _, data, _ in chunk])
             for row, (name, _, problem) in enumerate(chunk):
                 if problem or not answers["readable"][row]:
-                    yield {"file": name, "error": problem or "not a picture that can be read, or damaged"}
+                    yield Answer(file=name, error=problem or "not a picture that can be read, or damaged")
                 else:
-                    yield {"file": name, **self._describe(answers, row, threshold)}
+                    answer = Answer(file=name, **self._describe(answers, row, threshold))
+                    if not answer.get("scores", True) and (best := float(answers["scores"][row].max(initial=0))) > 0:
+                        answer.nearly = best, self.threshold if threshold is None else threshold
+                    yield answer
 
     def _in_windows(self, named: Iterator[tuple[str, Any]], threshold: float | None) -> Iterator[dict]:
         """As `_stream`; pictures larger than the canvas go through it in parts, the others as they are."""
+
+        nearly: list[tuple[float, float]] = []  # of the parts of one picture
 
         def answers_of(parts: Iterable[np.ndarray]) -> Iterator[dict]:
             for answer in self._stream((("", part) for part in parts), threshold):
                 if "error" in answer:
                     raise DataError(answer["error"])
+                nearly.extend([answer.nearly] if answer.nearly else [])
                 yield answer
 
         sized = ((name, picture, self._if_larger(picture)) for name, picture in named)
@@ -153,7 +175,10 @@ class Loaded:
             for name, _, image in group:
                 try:
                     if self.scores is None:
-                        yield {"file": name, **self.tiled(image, self.image_size, answers_of)}
+                        nearly.clear()
+                        answer = Answer(file=name, **self.tiled(image, self.image_size, answers_of))
+                        answer.nearly = None if answer.get("scores", True) else max(nearly, default=None)
+                        yield answer
                     else:
                         answers = self.tiled(image, self.image_size, self.scores)
                         yield {"file": name, **self._describe(answers, 0, threshold)}

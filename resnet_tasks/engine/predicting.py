@@ -46,6 +46,8 @@ def predict_files(
     tile: bool = False,
 ) -> dict:
     """Answers files; see `commands.predict`."""
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise UsageError(f"--threshold: from 0 to 1 expected, not {threshold:g}")
     files = list(find_pictures(what))
     if output is None:
         if len(files) > MOST_LISTED:
@@ -57,7 +59,8 @@ def predict_files(
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--output {folder} is a file; expected a folder")
     folder.mkdir(parents=True, exist_ok=True)
-    asked = loaded.threshold if threshold is None else threshold
+    # Without one of its own a model leaves nothing out.
+    asked = loaded.settings.get("threshold", 0.0) if threshold is None else threshold
     done = _earlier(folder, {"fingerprint": fingerprint(loaded), "tile": tile, "threshold": asked})
     lines = folder / LINES
     wanted = [file for file in files if file not in done]

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from resnet_tasks.engine import logs, together
 from resnet_tasks.engine.checkpoints import Checkpoints, Progress
+from resnet_tasks.engine.convolutions import products_are_faster, set_convolutions
 from resnet_tasks.engine.draw import grid
 from resnet_tasks.engine.evaluate import Evaluator, distributed
 from resnet_tasks.engine.failures import meaning
@@ -59,6 +60,7 @@ class Trainer:
             set_norms(
                 self.model, synchronized=settings.sync_norms, frozen=settings.freeze_norms, fused=not settings.xla
             )
+            set_convolutions(self.model, by_products=not settings.xla and products_are_faster())
             self.step = TrainStep(self.model, make_optimizer(settings), strategy, settings)
         self._frozen: tuple[str, ...] = ()
         self.checkpoints = Checkpoints(folder.checkpoints, self.step)

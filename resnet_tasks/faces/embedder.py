@@ -38,7 +38,8 @@ class FaceEmbedder(TaskModel):
         dropout: Probability before the linear layer.
         flip: An answer is the mean with the mirrored picture's; the predictor reads it.
         threshold: The cosine from which two pictures show the same person; training chooses it.
-        far: The false accept rate that it is chosen for.
+        threshold_from: What it was chosen by, in words; `None` where it is not chosen yet.
+        far: The false accept rate that it is to be chosen for.
         alignment: Of the pictures that it was trained on, and expects: "landmarks", to the template of
             `data.face_alignment`; "none", as they were. For people to read.
         norm: Of the head: "batch", or "group" for batches too small for it.
@@ -63,6 +64,7 @@ class FaceEmbedder(TaskModel):
         dropout: float = 0.0,
         flip: bool = False,
         threshold: float = 0.5,
+        threshold_from: str | None = None,
         far: float = 1e-3,
         alignment: str = "none",
         norm: Norm = "batch",
@@ -73,7 +75,8 @@ class FaceEmbedder(TaskModel):
         self.class_names, self.image_size = list(class_names), tuple(image_size)
         self.margins, self.scale, self.centres = checked_margins(margin, margins), scale, centres
         self.warm_up, self.sample_rate = warm_up, sample_rate
-        self.flip, self.threshold, self.far, self.alignment = flip, threshold, far, alignment
+        self.flip, self.far, self.alignment = flip, far, alignment
+        self.threshold, self.threshold_from = threshold, threshold_from
         pool = pool or ("flatten" if _is_iresnet(backbone) else "mean")
         head = {"embedding": embedding, "dropout": dropout, "norm": norm, "pool": pool, "flip": flip, "far": far}
         loss = {"margin": margin, "margins": list(self.margins), "scale": scale, "centres": centres}
@@ -90,7 +93,23 @@ class FaceEmbedder(TaskModel):
         self.class_centres = _centres(len(self.class_names) * centres, embedding)
 
     def get_config(self) -> dict:
-        return {**super().get_config(), "threshold": self.threshold}
+        return {**super().get_config(), "threshold": self.threshold, "threshold_from": self.threshold_from}
+
+    @property
+    def alignment_template(self) -> dict | None:
+        """Where landmarks lie on the canvas, as JSON for whoever aligns without this package; `None` if not aligned."""
+        if self.alignment != "landmarks":
+            return None
+        from resnet_tasks.data.face_alignment import template
+
+        height, width = self.image_size
+        return {
+            "canvas": [height, width],
+            "order": ["left eye", "right eye", "nose", "left corner of the mouth", "right corner of the mouth"],
+            "points": template((height, width)).round(4).tolist(),
+            "meaning": "canvas: height and width; points: x and y, 0 the centre of the first pixel, left and right as "
+            "the viewer sees them; a face's landmarks come to them by a turn, a scale and a shift, by least squares",
+        }
 
     def embedder_parameters(self) -> int:
         """Trainable parameters as insightface counts them: without class centres, with the last norm's fixed scale."""

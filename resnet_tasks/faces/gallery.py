@@ -1,11 +1,10 @@
 """A gallery: the faces that are known, in one file, and the exact search among them."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ SLACK = 1e-3  # by which a length may differ from 1: float16 rounds so
 AT_ONCE = 1 << 24  # numbers that are looked at at a time
 MOST_SCORES = 1 << 24  # similarities in memory at a time
 LARGE = 1 << 22  # numbers from which a search is worth a thread for each core
+RESIDENT = 1 << 30  # bytes of embeddings that stay in memory; those of a file beyond them come from it at each search
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +30,7 @@ class Gallery:
         files: The picture of each, as people know it.
         fingerprint: Of the model that made the embeddings; those of another cannot be compared with them.
         threshold: The model's, in -1..1: a face that is less similar to all of these is unknown.
+        forget: Gives memory of embeddings that are mapped from a file back, see `gallery_file.read`; None of others.
 
     Raises:
         DataError: An embedding is not of unit length, or there is none.
@@ -41,6 +42,7 @@ class Gallery:
     files: Sequence[str]
     fingerprint: str
     threshold: float
+    forget: gallery_file.Forget | None = None
 
     def __post_init__(self):
         held = self.embeddings
@@ -52,10 +54,11 @@ class Gallery:
             raise DataError("a gallery without a face; expected one at least")
         if not abs(self.threshold) <= 1 + SLACK:  # what accepts nobody lies above 1
             raise ValueError(f"the threshold is {self.threshold}; expected a cosine, in -1..1")
-        for start, part in _parts(held):
-            off = np.flatnonzero(~(np.abs(_lengths(part) - 1) <= SLACK))
+        for rows in self._blocks(0, len(held)):
+            lengths = _lengths(held[rows])
+            off = np.flatnonzero(~(np.abs(lengths - 1) <= SLACK))
             if len(off):
-                file, length = self.files[start + off[0]], _lengths(part)[off[0]]
+                file, length = self.files[rows.start + off[0]], lengths[off[0]]
                 raise DataError(f"gallery: the embedding of {file} has the length {length:g}; expected 1")
 
     def __len__(self) -> int:
@@ -98,7 +101,7 @@ class Gallery:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Gallery":
-        """Reads the file, every byte of it checked; the embeddings are in memory once.
+        """Reads the file, every byte of it checked; the embeddings are mapped from it, or in memory once.
 
         Raises:
             UsageError: There is no such file.
@@ -120,6 +123,40 @@ class Gallery:
             raise DataError(
                 f"{path}: expected a gallery, as `resnet-tasks faces enroll` wrote it; {why}; enroll the pictures again"
             ) from error
+
+    @classmethod
+    def before(cls, path: str | os.PathLike, *, needed: bool) -> "Gallery | None":
+        """The gallery that lies where another is to be written; None where there is none, or an empty file.
+
+        Raises:
+            DataError: It is torn and `needed`; else it is as if there were none.
+        """
+        path = Path(path)
+        if not path.exists() or not path.stat().st_size:
+            return None
+        try:
+            return cls.load(path)
+        except DataError:
+            if needed:
+                raise
+            return None
+
+    @property
+    def identities(self) -> int:
+        """How many names it has."""
+        return len(self._known)
+
+    def extended(self, others: "Gallery") -> "Gallery":
+        """These faces but for those whose file the others name too, and the others, with their threshold."""
+        new = set(others.files)
+        kept = np.array([file not in new for file in self.files])
+        return Gallery(
+            np.concatenate([self.embeddings[kept], others.embeddings]),
+            (*(self.names[place] for place in np.flatnonzero(kept).tolist()), *others.names),
+            (*(self.files[place] for place in np.flatnonzero(kept).tolist()), *others.files),
+            others.fingerprint,
+            others.threshold,
+        )
 
     def check(self, fingerprint: str) -> None:
         """Raises DataError unless it is the fingerprint of the model that made this gallery."""
@@ -167,17 +204,33 @@ class Gallery:
 
     def _scores(self, queries: np.ndarray) -> np.ndarray:
         """float32 `(m, faces)`: similarities with float32's rounding."""
-        if len(queries) > 1 or self.embeddings.size < LARGE:
-            return queries @ self.embeddings.T
+        scores = np.empty((len(queries), len(self)), np.float32)
+
+        def score(start: int, stop: int) -> None:
+            for rows in self._blocks(start, stop):
+                scores[:, rows] = (self.embeddings[rows] @ (queries[0] if len(queries) == 1 else queries.T)).T
+
         # BLAS shares the product of two matrices among the cores and leaves that with one vector to one core.
-        scores = np.empty((1, len(self)), np.float32)
+        if len(queries) > 1 or self.embeddings.size < LARGE:
+            score(0, len(self))
+            return scores
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         bounds = np.linspace(0, len(self), cores + 1).astype(int).tolist()
         with ThreadPoolExecutor(cores) as threads:
-            parts = [slice(*bound) for bound in pairwise(bounds)]
-            for _ in threads.map(lambda part: np.dot(self.embeddings[part], queries[0], out=scores[0, part]), parts):
+            for _ in threads.map(score, bounds[:-1], bounds[1:]):
                 pass  # what went wrong in a thread is raised here
         return scores
+
+    def _blocks(self, start: int, stop: int) -> Iterator[slice]:
+        """The faces from `start` to `stop`, some at a time, whose memory is then given back, but for `RESIDENT`."""
+        step = max(1, AT_ONCE // max(1, self.embeddings.shape[1]))
+        for first in range(start, stop, step):
+            rows = slice(first, min(first + step, stop))
+            yield rows
+            if self.forget is not None:
+                begin, end = (row * self.embeddings.strides[0] for row in (rows.start, rows.stop))
+                if end > RESIDENT:
+                    self.forget(max(begin, RESIDENT), end)
 
     def _best(self, query: np.ndarray, scores: np.ndarray, k: int, by_name: bool) -> tuple[np.ndarray, np.ndarray]:
         """Places and similarities `(k,)` of one query, from its rounded similarities `(faces,)`."""
@@ -217,11 +270,6 @@ class Gallery:
     @cached_property
     def _known(self) -> frozenset[str]:
         return frozenset(self.names)
-
-
-def _parts(embeddings: np.ndarray) -> Iterable[tuple[int, np.ndarray]]:
-    step = max(1, AT_ONCE // embeddings.shape[1])
-    return ((start, embeddings[start : start + step]) for start in range(0, len(embeddings), step))
 
 
 def _lengths(embeddings: np.ndarray) -> np.ndarray:

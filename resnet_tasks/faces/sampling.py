@@ -1,6 +1,9 @@
 """Sampled negatives, where there are too many identities to compare with all: PartialFC.
 
-An et al. 2021, arXiv 2010.05222.
+An et al. 2021, arXiv 2010.05222, but for two things: they keep the identities of the whole batch and draw only the
+rest, and here the lot knows nothing of the batch, so that all replicas draw alike and each row has its own centre and
+the drawn ones, the others' of the batch not for certain; and they spread the centres over the machines, where here each
+holds them all.
 """
 
 from keras import ops

@@ -1,5 +1,6 @@
 """Faces for the engine: batches, the network, its measures and its files."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,12 +19,15 @@ from resnet_tasks.data.examples import Source, Split
 from resnet_tasks.data.face_alignment import get_alignment
 from resnet_tasks.data.pictures import Pictures
 from resnet_tasks.data.readers import splits
+from resnet_tasks.data.readers.boxes import some
 from resnet_tasks.data.readers.face_pairs import make_pairs
 from resnet_tasks.errors import UsageError
 from resnet_tasks.faces import FaceEmbedder, findings, metrics
 from resnet_tasks.faces.predictor import FacePredictor, aligned_png, beside
 from resnet_tasks.task import Monitor, Task
 from resnet_tasks.weights.transfer import Constants, start
+
+logger = logging.getLogger("resnet_tasks")
 
 GALLERY = "gallery"  # the annotation of pictures that others are looked for among
 
@@ -159,9 +163,18 @@ class Faces(Task):
         return metrics.measure(pairs, measured, self.labels, far, known, given=given)
 
     def settle(self, model: FaceEmbedder, measured: dict) -> None:
-        """The similarity at the false accept rate that was asked for becomes the model's threshold."""
-        chosen = measured["far_threshold"]
+        """The similarity at the false accept rate that was asked for becomes the model's threshold.
+
+        Where the pairs are too few for that rate it is the one of the best accuracy, which is logged as a warning.
+        """
+        chosen, far = measured["far_threshold"], measured["far"]
+        on = "the training identities" if measured["split"] == "train" else measured["split"]
         model.threshold = measured["threshold"] if chosen is None else chosen
+        model.threshold_from = f"far {far:g} on {on}"
+        if chosen is None:
+            few = f"{measured['roc']['different']:,} different pairs are too few for far {far:g}"
+            model.threshold_from = f"best accuracy on {on}: {few}"
+            logger.warning("threshold %.3f: %s; choose your own by --threshold", model.threshold, model.threshold_from)
 
     def findings(self, measured: dict, folder: Path) -> None:
         findings.write(measured, folder, self._own[measured["split"]], self.labels)
@@ -174,8 +187,13 @@ class Faces(Task):
         return beside(image, decode_array(self._own[split].read(row["partner"])))
 
     def matched(self, source: Source, mapping: Mapping[str, str] | None = None) -> "Faces":
-        """The other data as they are: identities need not be known to be told apart, and are numbered behind these."""
+        """The other data as they are: identities need not be known to be told apart, and are numbered behind these.
+
+        Those of val and test that bear a name that is trained on are logged as a warning, but of a closed set.
+        """
         if source.labels != self.labels:
+            for sentence in _known(source, set(self.labels.names)):
+                logger.warning("%s", sentence)
             moved = {name: _numbered_from(split, len(self.labels)) for name, split in source.splits.items()}
             source = replace(source, labels=self.labels, splits=moved)
         return Faces(source, self.settings)
@@ -188,8 +206,9 @@ class Faces(Task):
         return aligned_png(split.read(index), points[index], self.settings.image_size)
 
     def _alignment(self) -> str:
-        """How the pictures that are trained on were aligned."""
-        return "landmarks" if "landmarks" in self._own["train"].annotations else "none"
+        """How the pictures that are trained on were aligned; of a checkpoint, that comes without them, it is "none"."""
+        train = self._own.get("train")
+        return "landmarks" if train is not None and "landmarks" in train.annotations else "none"
 
     def _measured(self, name: str) -> Split:
         """The split with the pictures of train behind it, where its identities are those of train: a gallery."""
@@ -269,6 +288,19 @@ def _divided(pairs: Iterable[tuple[dict, dict]], split: Split) -> tuple[Iterator
     asked, given = (index >= 0) & (index < count), (index >= count) & (weight > 0)
     probes = ({"embedding": embedding[asked]}, {"index": index[asked], "weight": weight[asked]})
     return iter([probes]), (embedding[given], split.annotations["label"][index[given]])
+
+
+def _known(source: Source, trained: set[str]) -> Iterator[str]:
+    """Yields what is to be said of splits that are measured on people who are trained on."""
+    own = source.splits["train"].annotations["label"] if "train" in source.splits else ()
+    for name, split in source.splits.items():
+        shown = source.identities.get(name, frozenset())
+        is_closed = np.isin(split.annotations["label"], own).all()
+        if name != "train" and not is_closed and (found := sorted(shown & trained, key=splits.natural)):
+            yield (
+                f"{len(found)} of the {len(shown)} identities of {name} bear names that the model was trained on"
+                f"{some(found)}; if they are the same people, what is measured there is no test on strangers"
+            )
 
 
 def _tells(split: Split) -> bool:

@@ -29,14 +29,6 @@ def iou(a, b):
     return _share_of(shared, area(a)[..., :, None] + area(b)[..., None, :] - shared)
 
 
-def coverage(a, b):
-    """The share of each box of `a (..., n, 4)` that each box of `b (..., m, 4)` covers, as `(..., n, m)`.
-
-    0 where the box of `a` is empty.  COCO's overlap with a crowd is this one.
-    """
-    return _share_of(intersection(a, b), area(a)[..., :, None])
-
-
 def paired_iou(a, b):
     """Intersection over union of the pairs `a (..., 4)` and `b (..., 4)`, as `(...)`."""
     shared = _shared(a, b)

@@ -13,7 +13,7 @@ from resnet_tasks.geometry.overlap import iou
 def suppress(boxes, threshold: float, valid):
     """Which boxes greedy non-maximum suppression keeps, exactly.
 
-    Needs `n * n` floats a picture.  Knows no classes: see `offset_by_class`.
+    Needs `n * n` floats a picture.  Knows no classes.
 
     Args:
         boxes: `(batch, n, 4)` xyxy, the best first.
@@ -36,18 +36,3 @@ def suppress(boxes, threshold: float, valid):
         return better, ops.any(ops.not_equal(better, keep))
 
     return ops.while_loop(lambda _, changed: changed, round_of, (valid, ops.any(valid)))[0]
-
-
-def offset_by_class(boxes, label_ids):
-    """Shifts boxes so that those of different classes cannot meet: suppression within each class then is one call.
-
-    Shifted coordinates are large, and float32 has them in steps: of 1/256 pixel up to 65,536, which is some fifty
-    classes on a canvas of 1,333 pixels.
-
-    Args:
-        boxes: `(..., n, 4)` xyxy.
-        label_ids: Integers `(..., n)`, -1 for padding.
-    """
-    edges = (-2, -1)
-    span = ops.max(boxes, axis=edges, keepdims=True) - ops.min(boxes, axis=edges, keepdims=True) + 1
-    return boxes + ops.cast(label_ids, boxes.dtype)[..., None] * span

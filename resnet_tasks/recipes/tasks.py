@@ -111,6 +111,8 @@ def _segmentation(recipe: SegmentRecipe, source: Source) -> Task:
     head = {key: getattr(model, key) for key in segment.KEYS[model.segmenter] if getattr(model, key) is not None}
     if "head_norm" in head:
         head["norm"] = head.pop("head_norm")
+    if model.norm == "group":
+        head.setdefault("norm", "group")
     if model.class_weights is not None:
         if recipe.data.balance == "weights":
             raise UsageError(

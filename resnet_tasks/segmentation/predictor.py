@@ -124,7 +124,8 @@ def describe(class_names: Sequence[str], answers: dict, row: int, threshold: flo
 def summarised(class_names: Sequence[str], mask: np.ndarray, threshold: float | None = None) -> dict:
     """`mask` uint8 `(height, width)` with what `describe` says of it."""
     shares = np.bincount(mask.ravel(), minlength=len(class_names)) / mask.size
-    order = [int(label) for label in np.argsort(-shares, kind="stable") if shares[label] > (threshold or 0.0)]
+    largest_first = np.argsort(-shares, kind="stable").tolist()
+    order = [label for label in largest_first if shares[label] > 0 and shares[label] >= (threshold or 0.0)]
     return {
         "mask": mask,
         "label_ids": order,

@@ -36,8 +36,8 @@ class Segmenter(TaskModel):
         name: The model's name.
 
     Raises:
-        ValueError: A loss has no such name or a weight below 0, there is none, or the class weights are not as many
-            as the classes or below 0.
+        ValueError: A loss has no such name or a weight below 0, there is none, the class weights are not as many
+            as the classes or below 0, or the levels do not fit on the canvas.
     """
 
     def __init__(
@@ -56,6 +56,7 @@ class Segmenter(TaskModel):
         name: str,
         aux_weight: float = 0.0,
     ):
+        _refuse_odd(image_size, backbone)
         self.class_names, self.source_ids = list(class_names), list(source_ids)
         self.colors, self.image_size = [[int(part) for part in color] for color in colors], tuple(image_size)
         self.loss_weights = _checked_losses(losses)  # Keras has a `losses` of its own
@@ -128,6 +129,16 @@ def require_names(class_names: Sequence[str]) -> None:
     """
     if not 0 < len(class_names) <= 255:
         raise ValueError(f"a segmenter needs the names of 1 to 255 classes, got {len(class_names)}")
+
+
+def _refuse_odd(image_size: Sequence[int], backbone: Pyramid) -> None:
+    multiple = backbone.size_multiple
+    if any(side % multiple for side in image_size):
+        nearest = tuple(max(multiple, round(side / multiple) * multiple) for side in image_size)
+        raise ValueError(
+            f"image_size: {tuple(image_size)} must divide by {multiple}, for the levels of {backbone.name} to fit; "
+            f"write {nearest}"
+        )
 
 
 def _checked_losses(losses: Mapping[str, float]) -> dict[str, float]:

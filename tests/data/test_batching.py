@@ -254,3 +254,10 @@ def test_an_empty_split_and_an_empty_batch_are_refused():
         Batches(empty, None, 8, noisy, finish, training=False)
     with pytest.raises(UsageError, match="batch size 0"):
         batches_of(training=True, batch_size=0)
+
+
+def test_an_odd_batch_leaves_nothing_to_mix_with():
+    with pytest.raises(UsageError, match=r"even; train\.batch_size 7 is not: make it 8, or leave augment\.mixup"):
+        batches_of(training=True, batch_size=7, mix=get_mixup(1.0))
+    batches_of(training=False, batch_size=7, mix=get_mixup(1.0))
+    batches_of(training=True, batch_size=6, mix=get_mixup(1.0))

@@ -362,3 +362,23 @@ def test_what_the_reader_leaves_out_is_named_and_drawn(coco):
     caption, drawn = report.drawn[0]
     assert caption.startswith("train1.png")
     assert (np.asarray(drawn) == (229, 28, 35)).all(axis=-1).any()  # the lines of a row that was left out
+
+
+@pytest.mark.parametrize("missing", [True, False])
+def test_what_leaves_nothing_is_reported_and_named(tmp_path, missing):
+    if not missing:
+        saved(tmp_path / "a.png")
+    told = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 128, "height": 96}],
+        "annotations": [{"id": 5, "image_id": 1, "category_id": 7, "bbox": [0.1, 0.2, 0.5, 0.5]}],  # fractions
+        "categories": [{"id": 7, "name": "disc"}],
+    }
+    (tmp_path / "instances_val.json").write_text(json.dumps(told))
+    report = check_detection(str(tmp_path))
+    text = report.text()
+    assert report.errors and report.html() and json.dumps(report.to_json())
+    assert "a.png: annotation 5: empty" in text
+    if missing:
+        assert "no picture found that can be read" in text and "a.png: missing: not found; tried" in text
+    else:
+        assert "no box that can be used on any of its pictures" in text

@@ -134,6 +134,29 @@ def test_landmarks_that_are_no_faces(tmp_path):
     assert not any("seem not to be aligned" in finding.what for finding in report.findings)
 
 
+def test_landmarks_in_another_order_are_an_error(tmp_path):
+    """x of all points before y of all, without a header that would say so; of few pictures it is a warning."""
+    root = people(tmp_path, {"a": 3, "b": 3})
+    files = [f"{name}/{n}.png" for name in "ab" for n in (1, 2, 3)]
+    for wrong, level in ((6, "error"), (1, "warning")):
+        rows = [[file, *(FACE.T if place < wrong else FACE).ravel()] for place, file in enumerate(files)]
+        write(root / "landmarks.csv", rows)
+        findings = check_faces(str(root), val_share=0.0, test_share=0.0).findings
+        (found,) = [finding for finding in findings if "lie as no frontal face's do" in finding.what]
+        assert (found.level, found.files) == (level, tuple(files[:wrong]))
+        assert not any("swapped" in finding.what for finding in findings)
+
+
+def test_a_pair_of_one_picture_is_a_warning(tmp_path):
+    root = people(tmp_path, {"a": 3, "b": 3, "c": 3, "d": 3})
+    rows = [["first", "second", "same"], ["a/1.png", "a/1.png", 1], ["a/1.png", "b/1.png", 0]]
+    write(root / "pairs.csv", rows)
+    report = check_faces(str(root), val_share=0.0)
+    (finding,) = [finding for finding in report.findings if "with itself" in finding.what]
+    assert (finding.level, finding.files) == ("warning", ("a/1.png, a/1.png: same",))
+    assert not report.errors
+
+
 def test_sound_crops_have_notes_only(tmp_path):
     root = people(tmp_path, {f"{number}": 3 for number in range(20)})
     report = check_faces(str(root))

@@ -14,6 +14,7 @@ from resnet_tasks.data.drawing import class_colors
 from resnet_tasks.data.drawing_masks import overlay
 from resnet_tasks.data.examples import LabelMap, Pairs, Problem, Source, Split
 from resnet_tasks.data.masks import IGNORE, Masks, grey_png, read_grey
+from resnet_tasks.data.readers.pairs_of_masks import DOUBT
 
 RANDOM = np.random.default_rng(0)
 NAMES = ("sky", "road", "pole", "ghost")
@@ -244,6 +245,29 @@ def test_nothing_that_could_be_used_is_an_error_not_a_crash():
     assert "no picture with a mask that could be used" in report.text()
     assert "a.png: jpeg" in report.html()
     assert report.errors and report.to_json()["counts"] == {}
+
+
+def test_what_training_refuses_is_an_error(tmp_path):
+    void = [np.full((20, 30), IGNORE, np.uint8) for _ in range(2)]
+    split = split_of("train", tmp_path, void, [("a.png", 1), ("b.png", 1)])
+    report = report_of(Source("", "", LabelMap(NAMES), {"train": split}), (32, 32))
+    assert "all masks are void, no pixel is of a class" in [
+        each.what for each in report.findings if each.level == "error"
+    ]
+    (tmp_path / "one" / "images").mkdir(parents=True)
+    (tmp_path / "one" / "masks").mkdir()
+    picture().save(tmp_path / "one" / "images" / "a.png")
+    Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint8)).save(tmp_path / "one" / "masks" / "a.png")
+    report = check_segmentation(str(tmp_path / "one"))
+    (finding,) = [each for each in report.findings if "one class only (0); a segmenter needs two" in each.what]
+    assert finding.level == "error"
+
+
+def test_where_the_reader_doubts_the_masks_is_a_warning(tmp_path):
+    split = split_of("train", tmp_path, [usual()], [("a.png", 1)])
+    notes = (f"train: {DOUBT}they are odd", "1 picture")
+    found = report_of(Source("", "", LabelMap(NAMES), {"train": split}, notes=notes), (32, 32)).findings
+    assert {each.what: each.level for each in found if each.what in notes} == {notes[0]: "warning", notes[1]: "note"}
 
 
 @pytest.fixture

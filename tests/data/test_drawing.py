@@ -147,3 +147,8 @@ def test_pixels_stay_visible_where_a_picture_is_enlarged():
     pixels = np.random.default_rng(0).integers(0, 256, (60, 60, 3), dtype=np.uint8)
     picture, _ = sized_to_draw(Image.fromarray(pixels))
     np.testing.assert_array_equal(np.asarray(picture)[::8, ::8], pixels)
+
+
+def test_a_line_break_in_a_name_is_drawn_as_a_space():
+    broken = draw_boxes(grey(100, 200), [(20, 30, 80, 60)], ["red\n cell"], [BLUE])
+    assert broken.tobytes() == draw_boxes(grey(100, 200), [(20, 30, 80, 60)], ["red cell"], [BLUE]).tobytes()

@@ -11,7 +11,7 @@ from PIL import Image
 from resnet_tasks.data.formats import Unreadable
 from resnet_tasks.data.readers import mask_classes, mask_files, masks_voc
 from resnet_tasks.data.readers.mask_files import Table
-from resnet_tasks.data.readers.pairs_of_masks import JpegMask, UnknownIds
+from resnet_tasks.data.readers.pairs_of_masks import DOUBT, JpegMask, UnknownIds
 from resnet_tasks.errors import DataError
 
 VALUES = np.array([[0, 1, 2, 2], [1, 7, 255, 0]], np.uint8)
@@ -109,6 +109,18 @@ def test_files_that_hold_no_ids_are_refused(tmp_path):
             TABLE.read(str(tmp_path / name))
 
 
+def test_a_webp_with_loss_is_refused_as_a_jpeg_is(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 3, (40, 40, 3), np.uint8)
+    alpha = np.dstack([noise, np.full((40, 40), 9, np.uint8)])  # which makes the file an extended one
+    table = Table({}, {red << 16 | green << 8 | blue: 0 for red in range(3) for green in range(3) for blue in range(3)})
+    for name, array in (("rgb", noise), ("rgba", alpha)):
+        Image.fromarray(array).save(tmp_path / f"{name}.webp", lossless=True, exact=True)
+        assert (table.read(str(tmp_path / f"{name}.webp")) == 0).all()
+        Image.fromarray(array).save(tmp_path / f"{name}.webp", quality=90)
+        with pytest.raises(JpegMask, match="saved as lossy WebP, which blurs ids"):
+            table.read(str(tmp_path / f"{name}.webp"))
+
+
 def found(folder, *masks, **files):
     """The classes that are found for masks (arrays) in a folder that holds files of classes (their text)."""
     for name, text in files.items():
@@ -129,6 +141,40 @@ def test_classes_json(tmp_path):
         False,
     )
     assert notes == ["classes.json: 3 classes, 3 is void"]
+
+
+def test_void_by_name_that_is_learnt_is_said(tmp_path):
+    for file, text in (("classes__json", {"names": ["a", "Void"]}), ("class_names__txt", "a\nVoid\n")):
+        folder = tmp_path / file
+        folder.mkdir()
+        labels, _, _, notes = found(folder, VALUES[:1] % 2, **{file: text})
+        assert labels.names == ("a", "Void")
+        assert notes[1].startswith(f"{file.replace('__', '.')}: Void is learnt as a class like any other; where it is")
+    meant = found(tmp_path, VALUES[:1] % 2, classes__json={"names": ["a", "void"], "ignore_id": 1})
+    assert (meant[0].names, len(meant[3])) == (("a",), 1)
+
+
+def test_palettes_that_disagree_beside_classes_without_colours_are_doubted(tmp_path):
+    masks = [saved(tmp_path / "1.png", [[0, 1]], palette=[*RED, *GREEN])]
+    masks += [saved(tmp_path / "2.png", [[0, 1]], palette=[*RED, *BLUE])]
+    for names, doubts in (({"names": ["a", "b"]}, 1), ({"names": ["a", "b"], "colors": [RED, GREEN]}, 0)):
+        (tmp_path / "classes.json").write_text(json.dumps(names))
+        notes = mask_classes.find(masks, [tmp_path])[1]
+        assert [DOUBT in note and "add colors to classes.json" in note for note in notes].count(True) == doubts
+    (tmp_path / "classes.json").write_text(json.dumps({"names": ["a", "b"]}))
+    assert len(mask_classes.find(masks[:1], [tmp_path])[1]) == 1
+
+
+def test_a_folder_that_is_closed_to_us_holds_no_classes(tmp_path, monkeypatch):
+    mask, listed = saved(tmp_path / "m" / "a.png", VALUES), Path.iterdir
+
+    def closed(folder):
+        if folder == tmp_path:
+            raise PermissionError(13, "Permission denied")
+        return listed(folder)
+
+    monkeypatch.setattr(Path, "iterdir", closed)
+    assert mask_classes.find([mask], [tmp_path / "m", tmp_path])[0].labels.names == ("0", "1", "2", "7")
 
 
 def test_classes_json_whose_void_has_a_name_and_a_colour(tmp_path):
@@ -158,7 +204,7 @@ def test_masks_of_the_ids_themselves_are_plain(tmp_path):
         ({"names": ["a"], "ignore_id": True}, "0 to 255"),
         ({"names": ["a", "b"], "ids": [1]}, "each of the 2 names"),
         ({"names": ["a", "b"], "ids": [1, 1]}, "different"),
-        ({"names": ["a", "a"]}, "twice"),
+        ({"names": ["a", "a"]}, r"classes\.json: names of classes must differ, but these stand twice: a"),
         ({"names": ["a", "b"], "colors": [[1, 2, 3], [1, 2]]}, r"\[128, 64, 128\]"),
         ({"names": ["a", "b"], "colors": [[1, 2, 3], [1, 2, 3]]}, "'a' and 'b' have the same colour, #010203"),
         ({"names": list(map(str, range(257)))}, "257 names"),
@@ -201,8 +247,10 @@ def test_a_table_of_greys_means_the_greys(tmp_path):
         ("class_dict__csv", "name,r,g,b\na,1,2,x\n", "row 2"),
         ("class_dict__csv", "name,r,g,b\na,1,2,256\n", "'a' has no colour"),
         ("class_dict__csv", "name,r,g,b\na,1,2,3\nb,1,2,3\n", "'a' and 'b' have the same colour"),
+        ("class_dict__csv", "name,r,g,b\na,1,2,3\na,1,2,4\n", r"class_dict\.csv: names .* must differ.* twice: a"),
         ("label_colors__txt", "road\n", "no class with its colour"),
         ("class_names__txt", "\n", "0 names"),
+        ("class_names__txt", "a\nb\na\n", r"class_names\.txt: names of classes must differ.* twice: a"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_refused(tmp_path, file, text, said):
@@ -214,44 +262,6 @@ def test_names_a_line(tmp_path):
     labels, ids, plain, _ = found(tmp_path, VALUES % 7, class_names__txt="__ignore__\n_background_\ncat\ndog\neel\n")
     assert (labels.names, labels.source_ids) == (("_background_", "cat", "dog", "eel"), (0, 1, 2, 3))
     assert (ids, plain) == ([[[0, 1, 2, 2], [1, 0, 3, 0]]], True)
-
-
-def test_classes_by_what_masks_hold(tmp_path):
-    labels, ids, plain, notes = found(tmp_path / ".", VALUES, np.array([[9]], np.uint8))
-    assert (labels.names, labels.source_ids, labels.colors) == (("0", "1", "2", "7", "9"), (0, 1, 2, 7, 9), ())
-    assert (ids, plain) == ([IDS, [[4]]], False)
-    assert notes == ["no classes.json: 5 classes by the values in the masks", "255 in the masks is taken as void"]
-
-
-def test_black_and_white_is_two_classes(tmp_path):
-    labels, ids, _, notes = found(tmp_path, np.array([[0, 255]], np.uint8), np.array([[0]], np.uint8))
-    assert (labels.names, labels.source_ids, ids) == (("0", "255"), (0, 255), [[[0, 1]], [[0]]])
-    assert "taken as a class, not as void" in notes[1]
-
-
-def test_classes_by_colours(tmp_path):
-    labels, ids, _, _ = found(tmp_path, np.array([[GREEN, RED]], np.uint8), np.array([[0, 0]], np.uint8))
-    assert labels.names == ("#000000", "#00c800", "#c80000")
-    assert (labels.colors, ids) == (((0, 0, 0), GREEN, RED), [[[1, 2]], [[0, 0]]])
-    noise = np.random.default_rng(0).integers(0, 256, (30, 30, 3), np.uint8)
-    with pytest.raises(DataError, match="900 different colours.*without loss"):
-        mask_classes.find([saved(tmp_path / "noise.png", noise)], [])
-    with pytest.raises(DataError, match="256 different values, up to 255"):
-        mask_classes.find([saved(tmp_path / "ramp.png", np.arange(256, dtype=np.uint8)[None])], [])
-
-
-def test_classes_by_a_palette(tmp_path):
-    one = saved(tmp_path / "1.png", [[0, 2, 255]], palette=PALETTE + [0] * 3 * 248)
-    two = saved(tmp_path / "2.png", [[1, 7, 7]], palette=PALETTE)
-    classes, _ = mask_classes.find([one, two], [])
-    assert (classes.labels.names, classes.labels.source_ids) == (
-        ("#090909", "#c80000", "#00c800", "#0000c8"),
-        (0, 1, 2, 7),
-    )
-    assert classes.labels.colors == ((9, 9, 9), RED, GREEN, BLUE)
-    assert (classes.read(one).tolist(), classes.read(two).tolist()) == ([[0, 2, 255]], [[1, 3, 3]])
-    other = saved(tmp_path / "3.png", [[1]], palette=[*RED, *GREEN])
-    assert mask_classes.find([one, two, other], [])[0].labels.names == ("0", "1", "2", "7")  # palettes disagree
 
 
 def test_vocs_colours():

@@ -2,6 +2,7 @@
 
 import json
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -224,11 +225,15 @@ def test_a_turned_picture_is_cut_upright_and_its_annotation_is_doubted(tmp_path)
 
 def scattered(tmp_path, repaired=False):
     """30 pictures of many cats and a dog, 50 of cats alone, 20 background; some cannot be read, some rows are bad."""
-    path = draw(tmp_path / "one.png")
+
+    def at(name):
+        return draw(tmp_path / name)
+
     dog = row(0, 0, 9, 9, category=90) if repaired else row(9, 9, 0, 0, category=90)
-    pictures = [Picture(f"dog{n}.png", path, (row(0, 0, 9, 9), row(5, 5, 9, 9), dog)) for n in range(30)]
-    pictures += [Picture(f"cat{n}.png", path if n or repaired else None, (row(0, 0, 9, 9),)) for n in range(50)]
-    return [*pictures, *(Picture(f"none{n}.png", path, ()) for n in range(20))]
+    pictures = [Picture(f"dog{n}.png", at(f"dog{n}.png"), (row(0, 0, 9, 9), row(5, 5, 9, 9), dog)) for n in range(30)]
+    cats = [at(f"cat{n}.png") if n or repaired else None for n in range(50)]
+    pictures += [Picture(f"cat{n}.png", path, (row(0, 0, 9, 9),)) for n, path in enumerate(cats)]
+    return [*pictures, *(Picture(f"none{n}.png", at(f"none{n}.png"), ()) for n in range(20))]
 
 
 def test_a_split_of_our_own_goes_by_the_rarest_class_of_each_picture(tmp_path):
@@ -247,8 +252,8 @@ def test_a_split_of_our_own_goes_by_the_rarest_class_of_each_picture(tmp_path):
 
 
 def test_groups_stay_on_one_side(tmp_path):
-    path = draw(tmp_path / "one.png")
-    pictures = [Picture(f"{film}_{n}.png", path, (row(0, 0, 9, 9),)) for film in range(20) for n in range(3)]
+    names = [f"{film}_{n}.png" for film in range(20) for n in range(3)]
+    pictures = [Picture(name, draw(tmp_path / name), (row(0, 0, 9, 9),)) for name in names]
     by_name = assemble("here", "csv", pictures, CATS, split_seed=0, group=r"^(\d+)_")
     known = [picture.name.split("_")[0] for picture in pictures]
     by_column = assemble("here", "csv", pictures, CATS, split_seed=0, group="film", groups=known)
@@ -307,6 +312,59 @@ def test_finding_pictures(tmp_path):
         f"below {here} 2 files of the name d.png",
     )
     assert sorted(Path(path).name for path in locator.pictures(images)) == ["a.png", "b.JPG", accented]
+
+
+def test_a_file_that_is_anothers_is_not_guessed(tmp_path):
+    draw(tmp_path / "cam1" / "0.png")
+    draw(tmp_path / "cam2" / "1.png")
+    locator = Locator(tmp_path)
+    pictures = []
+    for name in ("cam1/0.png", "cam2/0.png", "cam3/1.png"):
+        found = locator.find(name, [tmp_path])
+        pictures.append(Picture(name, found.path, (row(1, 1, 9, 9),), "val", tried=found.tried, guessed=found.guessed))
+    source = assemble("here", "coco", pictures, CATS, split_seed=0)
+    assert source.splits["val"].ids == ("cam1/0.png", "cam3/1.png")  # the last by the only file of its name
+    (problem,) = source.problems
+    assert problem.file == "cam2/0.png"
+    assert problem.what == (
+        f"missing: not found; tried {tmp_path / 'cam2' / '0.png'}, the only file of that name is cam1/0.png's"
+    )
+    several = [pictures[2], replace(pictures[2], name="cam4/1.png", rows=())]
+    source = assemble("here", "coco", [pictures[0], *several], CATS, split_seed=0)
+    assert source.splits["val"].ids == ("cam1/0.png",)
+    assert source.problems[0].what.endswith("is cam4/1.png's as well")
+    listed_twice = [pictures[2], replace(pictures[2], split="test")]
+    assert not assemble("here", "voc", listed_twice, CATS, split_seed=0).problems
+
+
+def test_one_file_of_two_names_is_one_picture(tmp_path):
+    path = draw(tmp_path / "a.png")
+    (tmp_path / "link").symlink_to(tmp_path)
+    other = str(tmp_path / "link" / "a.png")
+    pictures = [
+        Picture("a.png", path, (row(1, 1, 9, 9),), "val", 7),
+        Picture("link/a.png", other, (row(2, 2, 9, 9, number=2),), "val", 8),
+        Picture("a.png", path, (), "test", 7),
+    ]
+    source = assemble("here", "coco", pictures, CATS, split_seed=0)
+    assert {name: split.ids for name, split in source.splits.items()} == {"val": ("a.png",), "test": ("a.png",)}
+    val = source.splits["val"].annotations
+    assert (val["image_id"].tolist(), val["boxes"][0, :, 0].tolist()) == ([7], [1, 2])
+    assert any("whose boxes are put together: 1 (link/a.png)" in note for note in source.notes)
+
+
+def test_what_is_all_train_is_split_without_what_is_in_no_split(tmp_path):
+    pictures = [
+        Picture(f"{n}.png", draw(tmp_path / f"{n}.png"), (row(1, 1, 9, 9),), "train" if n < 20 else None)
+        for n in range(22)
+    ]
+    source = assemble("here", "yolo", pictures, CATS, split_seed=0, group=r"\d+")
+    assert {name: len(split) for name, split in source.splits.items()} == {"train": 16, "val": 2, "test": 2}
+    assert "in no split, and not used: 2 pictures (20.png, 21.png)" in source.notes
+    patients = [str(n % 10) for n in range(22)]
+    grouped = assemble("here", "csv", pictures, CATS, split_seed=0, group="patient", groups=patients).splits
+    sides = [{id.removesuffix(".png")[-1] for id in split.ids} for split in grouped.values()]
+    assert len(sides) == 3 and sum(map(len, sides)) == 10
 
 
 @pytest.mark.parametrize(
@@ -465,3 +523,27 @@ def test_classes_of_several_files():
     assert (mixed.names, mixed.source_ids) == (("a", "b", "c"), ())
     with pytest.raises(DataError, match="class number 5 is 'b' in 0 and 'a' in 1"):
         agreed((("b",), (5,)), (("a",), (5,)))
+
+
+def test_only_crowds_are_nothing_to_learn(tmp_path):
+    draw(tmp_path / "a.png")
+    file = coco(tmp_path / "instances_val.json", {"a.png": 1}, [(1, [1, 1, 9, 9], 7)])
+    document = json.loads(file.read_text())
+    document["annotations"][0]["iscrowd"] = 1
+    (tmp_path / "crowds.json").write_text(json.dumps(document))
+    crowds, plain = str(tmp_path / "crowds.json"), str(file)
+    with pytest.raises(DataError, match=r"no box that can be used on any .*; 1 are marked as crowds or difficult"):
+        read_detection(crowds)
+    with pytest.raises(DataError, match=r"on any picture of train; 1 are marked as crowds"):
+        read_detection({"train": crowds, "val": plain})
+    read_detection({"train": plain, "val": crowds})
+
+
+def test_what_leaves_nothing_is_named(tmp_path):
+    file = coco(tmp_path / "instances_val.json", {"gone.png": 1}, [(1, [1, 1, 9, 9], 7)])
+    with pytest.raises(DataError, match=r"no picture found that can be read\n  gone\.png: missing: not found"):
+        read_detection(str(file), on_bad_image="skip")
+    draw(tmp_path / "a.png")
+    file = coco(tmp_path / "instances_val.json", {"a.png": 1}, [(1, [0.1, 0.1, 0.5, 0.5], 7)])
+    with pytest.raises(DataError, match=r"no box that can be used.*\n  a\.png: annotation 100: empty"):
+        read_detection(str(file), most_bad_rows=1.0)

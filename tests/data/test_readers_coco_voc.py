@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from resnet_tasks.data.examples import LabelMap
 from resnet_tasks.data.readers import coco, coco_layout, voc
-from resnet_tasks.data.readers.detection import read_detection
+from resnet_tasks.data.readers.detection import look, read_detection
+from resnet_tasks.detection.matching import Found
+from resnet_tasks.detection.metrics import Predictions, measure
 from resnet_tasks.errors import DataError, UsageError
 
 WIDTH, HEIGHT = 64, 48
@@ -171,7 +174,7 @@ def test_roboflow_s_coco(tmp_path):
     assert source.splits["val"].paths == (str(tmp_path / "valid" / "0.png"),)
     one = [annotation(0, 0, 1, iscrowd=1)]
     write(tmp_path / "train" / "_annotations.coco.json", [picture(0, "0.png")], one, categories)
-    crowd = read_detection(tmp_path).notes  # of crowds nothing is learnt
+    crowd = look(str(tmp_path)).notes  # of crowds nothing is learnt
     assert "classes without a box in train, which nothing can be learnt of: 1 (cat)" in crowd
     alone = read_detection(tmp_path / "valid" / "_annotations.coco.json")
     assert list(alone.splits) == ["val"]
@@ -201,10 +204,38 @@ def test_the_folder_of_the_pictures_may_be_named(tmp_path):
         coco.read(file, images=str(tmp_path / "nowhere"))
 
 
-def test_pictures_that_are_numbered_by_text_have_no_image_id(tmp_path):
+@pytest.mark.parametrize("keys", [("x-1", 2.0, 3.5), ("img-0", "img-1", "img-2"), (2**70, 1, 2)])
+def test_ids_of_pictures_that_are_no_numbers_are_kept(tmp_path, keys):
+    for name in "abc":
+        draw(tmp_path / f"{name}.png")
+    images = [picture(key, f"{name}.png") for key, name in zip(keys, "abc")]
+    split = coco.read(write(tmp_path / "val.json", images, [annotation(1, keys[0])])).splits["val"]
+    assert [json.loads(number) for number in split.annotations["image_id"].tolist()] == list(keys)
+    found = Found(np.arange(3), np.zeros(3, np.int32), np.zeros((3, 4), np.float32), np.ones(3, np.float32))
+    assert [row["image_id"] for row in json.loads(json.dumps(list(Predictions(found, split, (7,)))))] == list(keys)
+    targets = {"index": np.arange(3), "weight": np.ones(3)}
+    answers = {
+        "boxes": np.float32([[[1, 2, 11, 22]]] * 3),
+        "scores": np.float32([[0.9], [0.0], [0.0]]),
+        "label_ids": np.int32([[0], [-1], [-1]]),
+    }
+    assert measure([(answers, targets)], split, LabelMap(("cat", "dog", "eel")))["AP"] == pytest.approx(1)
+
+
+def test_two_ids_of_one_file_are_one_picture(tmp_path):
     draw(tmp_path / "a.png")
-    file = write(tmp_path / "val.json", [picture("x-1", "a.png")], [annotation(1, "x-1")])
-    assert "image_id" not in coco.read(file).splits["val"].annotations
+    images = [picture(1, "a.png"), picture(2, "./a.png")]
+    split = coco.read(write(tmp_path / "val.json", images, [annotation(1, 1), annotation(2, 2)])).splits["val"]
+    assert split.ids == ("a.png",) and split.annotations["labels"].tolist() == [[0, 0]]
+
+
+def test_a_missing_picture_of_coco_is_not_anothers(tmp_path):
+    draw(tmp_path / "train" / "0.png")
+    for split in ("train", "val"):
+        write(tmp_path / "annotations" / f"instances_{split}.json", [picture(1, "0.png")], [annotation(1, 1)])
+    source = coco.read(tmp_path)
+    assert list(source.splits) == ["train"]
+    assert source.problems[0].what.endswith("the only file of that name is 0.png's in train")
 
 
 @pytest.mark.parametrize(
@@ -569,3 +600,23 @@ def test_what_is_all_called_train_is_split(tmp_path):
     assert {name: len(split) for name, split in source.splits.items()} == {"train": 16, "val": 2, "test": 2}
     whole = read_detection({"train": str(file)})
     assert {name: len(split) for name, split in whole.splits.items()} == {"train": 20}
+
+
+@pytest.mark.parametrize("folders", [("valid", "test"), ("test",)])
+def test_folders_without_train_are_splits_where_all_lie_in_them(tmp_path, folders):
+    for folder in folders:
+        many(tmp_path / folder, [f"{folder}{number}" for number in range(5)], annotations=".", pictures=".")
+    source = voc.read(tmp_path)
+    assert list(source.splits) == ["val", "test"][-len(folders) :]
+    assert {len(split) for split in source.splits.values()} == {5}
+    many(tmp_path / "extra", [f"e{number}" for number in range(20)], annotations=".", pictures=".")
+    assert any("80/10/10" in note for note in voc.read(tmp_path).notes)
+
+
+def test_an_xml_file_does_not_take_anothers_picture_by_the_name_in_it(tmp_path):
+    many(tmp_path, ["0", "1"])
+    annotate(tmp_path / "Annotations" / "0_flipped.xml", thing("cat", (1, 1, 9, 9)), filename="0.png")
+    source = voc.read(tmp_path)
+    (problem,) = source.problems
+    assert problem.file.startswith("0_flipped") and problem.what.endswith("the only file of that name is 0.png's")
+    assert sum(map(len, source.splits.values())) == 2

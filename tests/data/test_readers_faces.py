@@ -4,6 +4,7 @@ import csv
 import io
 import itertools
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -271,7 +272,7 @@ def test_a_list_of_missing_files_names_the_first_ten(tmp_path):
 
 def test_landmarks(tmp_path):
     root = make(tmp_path, dict.fromkeys("abcdef", 3))
-    rows = [["image", "left_x", *["y"] * 9], ["a/1.png", *FACE]]
+    rows = [["image", *["x", "y"] * 5], ["a/1.png", *FACE]]
     rows += [["b\\2.png", *(number + 0.5 for number in FACE)], ["c/1.png", *[""] * 10], ["gone.png", *FACE]]
     write(root / "landmarks.csv", rows)
     source = read_faces(str(root), test_share=0.3, val_share=0.0)
@@ -296,6 +297,11 @@ def test_landmarks(tmp_path):
         ([["a/1.png", *FACE], ["b/1.png", *FACE[:9], "inf"]], "line 2"),
         ([["a/1.png", *FACE], ["a/1.png", *FACE]], "line 2: a/1.png has landmarks in line 1"),
         ([["x.png", *FACE]], "none of the 1 files .* among them x.png"),
+        ([["image", "left_x", *["y"] * 9], ["a/1.png", *FACE]], "do not say the order of ten numbers"),
+        ([["image", *["x1", "y1"] * 5], ["a/1.png", *FACE]], "do not say the order"),
+        ([["image", *"abcdefghij"], ["a/1.png", *FACE]], "left_eye_x"),
+        ([["image", *["x", "y"] * 5]], "it holds no row; a file and ten numbers were expected"),
+        ([], "it holds no row"),
     ],
 )
 def test_bad_landmarks(tmp_path, rows, message):
@@ -303,6 +309,69 @@ def test_bad_landmarks(tmp_path, rows, message):
     write(root / "landmarks.csv", rows)
     with pytest.raises(DataError, match=message):
         read_faces(str(root))
+
+
+NAMED = ["nose_x", "nose_y", "mouth_left_x", "mouth_left_y", "left_eye_x", "left_eye_y", "right_eye_x", "right_eye_y"]
+CELEBA = [f"{point}_{axis}" for point in ("lefteye", "righteye", "nose", "leftmouth", "rightmouth") for axis in "xy"]
+
+
+@pytest.mark.parametrize(
+    ("header", "order"),
+    [
+        ([f"{axis}{n}" for axis in "xy" for n in range(1, 6)], [0, 2, 4, 6, 8, 1, 3, 5, 7, 9]),  # MTCNN's
+        ([*"xxxxxyyyyy"], [0, 2, 4, 6, 8, 1, 3, 5, 7, 9]),
+        ([f"{axis}{n}" for n in range(1, 6) for axis in "xy"], range(10)),
+        ([f"p{n}_{axis}" for n in range(5) for axis in "XY"], range(10)),
+        ([*NAMED, "Right Mouth Y", "Right Mouth X"], [4, 5, 6, 7, 0, 1, 2, 3, 9, 8]),
+        (CELEBA, range(10)),
+    ],
+)
+def test_a_header_says_the_order_of_landmarks(tmp_path, header, order):
+    root = make(tmp_path, dict.fromkeys("abc", 2))
+    write(root / "landmarks.csv", [["file", *header], [], ["a/1.png", *(FACE[place] for place in order)]])
+    source = read_faces(str(root), val_share=0.0, test_share=0.0)
+    assert source.splits["train"].annotations["landmarks"][0].ravel().tolist() == FACE
+
+
+def test_a_list_that_names_everybody_leaves_nobody_to_train_on(tmp_path):
+    root = make(tmp_path, dict.fromkeys("abcd", 3))
+    write(root / "pairs.csv", [HEAD, ["a/1.png", "a/2.png", 1], ["a/1.png", "b/1.png", 0], ["c/1.png", "d/1.png", 0]])
+    source = read_faces(str(root))
+    assert list(source.splits) == ["test"]
+    (told,) = said(source, "nobody is left to train on: the pairs of pairs.csv name all 4 identities")
+    assert told.endswith("move the list away, or take data.closed=true") and not said(source, "split by identity")
+    errors = [finding.what for finding in check_faces(str(root)).findings if finding.level == "error"]
+    assert errors == [f"there is no split 'train': {told}"]
+    assert not check_faces({"test": str(root)}).errors  # given apart, it may be a test alone
+    assert not said(read_faces({"test": str(root)}), "nobody")
+    closed = read_faces(str(root), closed=True)
+    assert len(closed.labels) == 4 and not said(closed, "nobody") and not check_faces(str(root), closed=True).errors
+    alone = make(tmp_path / "alone", {"e": 2, **dict.fromkeys("abcd", 3)})
+    shutil.copy(root / "pairs.csv", alone)
+    assert any("one identity only in train" in finding.what for finding in check_faces(str(alone)).findings)
+
+
+@pytest.mark.parametrize(
+    ("group", "expected"),
+    [("p(0|1)", (10, 0, 2)), ("(p)", (12, 0, 0)), ("p(..)", (8, 2, 2))],
+)
+def test_a_large_group_is_trained_on(tmp_path, group, expected):
+    root = make(tmp_path, {f"p{number:02d}": 1 for number in range(12)})
+    source = read_faces(str(root), group=group)
+    who = people(source)
+    assert tuple(len(who.get(name, ())) for name in ("train", "val", "test")) == expected
+    assert bool(said(source, "groups are too few or too large")) == (0 in expected)
+
+
+def test_pairs_that_cannot_be_right_are_said(tmp_path):
+    root = make(tmp_path, dict.fromkeys("abcd", 2))
+    rows = [["a/1.png", "a/2.png", 0], ["a/1.png", "b/1.png", 1], ["a/1.png", "a/1.png", 1], ["a/2.png", "b/2.png", 0]]
+    write(root / "pairs.csv", [HEAD, *rows])
+    source = read_faces(str(root), val_share=0.0)
+    assert said(source, "2 pairs of test contradict their folders, and count as the list says: run check")
+    assert said(source, "1 pairs of test are of a picture with itself")
+    write(root / "pairs.csv", [HEAD, ["a/1.png", "a/2.png", 1], rows[3]])
+    assert not said(read_faces(str(root), val_share=0.0), "run check")
 
 
 def test_what_is_refused(tmp_path):
@@ -513,15 +582,22 @@ def test_a_broken_first_row_of_landmarks_is_no_header(tmp_path):
 
 
 def test_landmarks_of_single_pictures(tmp_path):
-    """Of the list in their folder, or else the one above; a bare name is no other folder's picture."""
-    root = make(tmp_path / "faces", {"a": 2, "b": 2, "c": 1})
-    write(root / "landmarks.csv", [["a/1.png", *FACE], ["2.png", *FACE], ["b/1.png", *["nan"] * 10]])
+    """Of the list in their folder, or else the nearest above that names them; a bare name is no other folder's."""
+    root = make(tmp_path / "faces", {"a": 2, "b": 2, "c": 2, "train/d/deep": 1, "train/e": 1})
+    rows = [["a/1.png", *FACE], ["2.png", *FACE], ["b/1.png", *["nan"] * 10], ["train\\d/deep/1.png", *FACE]]
+    write(root / "landmarks.csv", [*rows, ["c/2.png", *FACE]])
     write(root / "c" / "landmarks.csv", [["1.png", *np.add(FACE, 1)]])
-    files = [root / name for name in ("a/1.png", "a/2.png", "b/1.png", "c/1.png")]
-    found = face_landmarks.of_files(files)
-    np.testing.assert_array_equal(found[0], np.reshape(FACE, (5, 2)))
-    assert found[1] is found[2] is None
-    np.testing.assert_array_equal(found[3], np.reshape(FACE, (5, 2)) + 1)
+    write(tmp_path / "landmarks.csv", [["train/e/1.png", *np.add(FACE, 2)], [str(root / "b/2.png"), *FACE]])
+    nearby = face_landmarks.Nearby()
+    names = ("a/1.png", "c/2.png", "train/d/deep/1.png", "b/2.png")
+    for name in names:
+        np.testing.assert_array_equal(nearby.find(root / name), np.reshape(FACE, (5, 2)), err_msg=name)
+    assert nearby.find(root / "a/2.png") is nearby.find(root / "b/1.png") is None
+    np.testing.assert_array_equal(nearby.find(root / "c/1.png"), np.reshape(FACE, (5, 2)) + 1)
+    np.testing.assert_array_equal(nearby.find(root / "train/e/1.png"), np.reshape(FACE, (5, 2)) + 2)
+    write(root / "landmarks.csv", [["a/1.png", *FACE], ["./a/1.png", *FACE]])
+    with pytest.raises(DataError, match="line 2: a/1.png has landmarks in a line before"):
+        face_landmarks.Nearby().find(root / "a/1.png")
 
 
 def test_names_that_are_no_text_are_left_out_and_said(tmp_path):

@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 from resnet_tasks.data.examples import LabelMap
-from resnet_tasks.data.readers import mask_layouts
 from resnet_tasks.data.readers.pairs_of_masks import Classes, Pair, assemble
 from resnet_tasks.data.readers.segmentation import find, read_segmentation
 from resnet_tasks.errors import DataError, UsageError
@@ -154,12 +153,6 @@ def test_of_two_masks_the_one_that_holds_ids(tmp_path):
     assert read_segmentation(tmp_path).pairs.dropped == ()
 
 
-def test_which_mask_is_whose():
-    masks = dict.fromkeys(("a", "b_mask", "deep/c", "x/d", "y/d", "e_L", "e-l"), "")
-    assert mask_layouts.matched(["a", "b", "c", "d", "e", "f"], masks) == {"a": "a", "b": "b_mask", "c": "deep/c"}
-    assert mask_layouts.matched(["a", "a_mask"], dict.fromkeys(("a", "a_mask"), "")) == {"a": "a", "a_mask": "a_mask"}
-
-
 def broken(root):
     """A folder with 44 pairs of which six are broken, each in another way; one picture is broken besides."""
     files = [f"train/{part}/{n}.{suffix}" for n in range(44) for part, suffix in (("images", "jpg"), ("masks", "png"))]
@@ -281,6 +274,14 @@ def test_splits_given_apart(tmp_path):
     assert source.pairs.total == 3
     with pytest.raises(UsageError, match="holdout=...: train, val or test expected"):
         read_segmentation({"holdout": str(tmp_path / "one")})
+
+
+def test_one_class_is_nothing_to_tell_apart(tmp_path):
+    folder(tmp_path, "images/a.jpg", "masks/a.png", names={"names": ["cell"], "ignore_id": 3})
+    mask(tmp_path / "masks" / "a.png", np.where(MASK == 3, 3, 0))
+    with pytest.raises(DataError, match=r"one class only \('cell'\); a segmenter needs two or more: give what is not"):
+        read_segmentation(tmp_path)
+    assert read_segmentation(tmp_path, most_bad_pairs=1.0).labels.names == ("cell",)  # `check` says it
 
 
 def test_classes_that_nothing_can_be_learnt_of_are_said(tmp_path):

@@ -114,6 +114,14 @@ def test_polygons_run_lengths_and_crowds_together(tmp_path):
     assert source.splits["train"].masks.names == ("all.json, image 1",)
 
 
+def test_the_size_of_run_lengths_may_stand_as_floats(tmp_path):
+    inside = np.zeros((HEIGHT, WIDTH), bool)
+    inside[1:3, 2:5] = True
+    for compressed in (False, True):
+        written = {**counts(inside, compressed), "size": [float(HEIGHT), float(WIDTH)]}
+        assert one(tmp_path, [annotation(1, 1, written)]).tolist() == inside.astype(int).tolist()
+
+
 def test_smaller_things_stay_visible_whatever_the_order(tmp_path):
     nested = [annotation(key, 1, [rectangle(0, 0, key, key)], (7, 13, 90)[key % 3]) for key in (1, 2, 4, 5)]
     expected = np.zeros((HEIGHT, WIDTH), int)
@@ -236,6 +244,29 @@ def test_what_is_annotated_as_background_is_background(tmp_path):
     ]
     source = masks_coco.read(write(tmp_path / "all.json", [picture(1, "a.png")], rows, categories))
     assert source.splits["train"].annotations["pixels"].tolist() == [[36, 12, 0]]
+
+
+def test_a_background_that_is_nowhere_is_no_class(tmp_path):
+    """As in what `predict` writes for a model without one."""
+    draw(tmp_path / "a.png")
+    rows = [
+        annotation(1, 1, [rectangle(0, 0, 4, HEIGHT)], 7),
+        annotation(2, 1, [rectangle(4, 0, WIDTH, HEIGHT)], 13),
+        annotation(3, 1, [rectangle(0, 0, 1, 1)], 90),
+    ]
+    source = masks_coco.read(write(tmp_path / "all.json", [picture(1, "a.png")], rows))
+    assert (source.labels.names, source.labels.source_ids) == (("cat", "dog", "eel"), (7, 13, 90))
+    train = source.splits["train"]
+    assert train.annotations["pixels"].tolist() == [[23, 24, 1, 0]]
+    assert train.annotations["present"].tolist() == [[True] * 3]
+    assert train.masks.ids(0)[0].tolist() == [2, 0, 0, 0, 1, 1, 1, 1]
+    assert source.notes[-1] == "things cover all pictures: there is no background"
+    rows[1] = annotation(2, 1, [rectangle(5, 0, WIDTH, HEIGHT)], 13)  # a column of ground is left
+    assert len(masks_coco.read(write(tmp_path / "all.json", [picture(1, "a.png")], rows)).labels) == 4
+    # One that a category names stays, pixels or not.
+    named = [*CATEGORIES, {"id": 1, "name": "background"}]
+    rows[1] = annotation(2, 1, [rectangle(4, 0, WIDTH, HEIGHT)], 13)
+    assert len(masks_coco.read(write(tmp_path / "all.json", [picture(1, "a.png")], rows, named)).labels) == 4
 
 
 def test_files_for_splits_and_a_single_one(tmp_path):

@@ -90,6 +90,44 @@ def test_lists(tmp_path, ids, expected):
         assert {name: len(keys) for name, keys in found.items()} == {name: len(keys) for name, keys in expected.items()}
 
 
+@pytest.mark.parametrize(
+    ("ids", "expected", "said"),
+    [
+        ({"train": "1", "val": "4", "trainaug": "123"}, {"train": "123", "val": "4"},
+         "ImageSets/Segmentation/trainaug.txt: its 3 are train in place of the 1 of train.txt"),
+        ({"val": "4", "train_aug": "1234"}, {"train": "123", "val": "4"},
+         "ImageSets/Segmentation/trainaug.txt: its 4 are train; 1 of them are in val or test, and stay there"),
+        ({"train": "1", "val": "4", "trainaug": "1239"}, {"train": "1", "val": "4"},
+         "ImageSets/Segmentation: train.txt is used; 1 of the 4 of trainaug.txt have no mask"),
+        ({"train": "1", "val": "4", "somebodys": "23"}, {"train": "1", "val": "4"},
+         "ImageSets/Segmentation/somebodys.txt: no list of train, val or test, not used"),
+    ],
+)  # fmt: skip
+def test_lists_beside_those_of_voc(tmp_path, ids, expected, said):
+    for key in "1234":
+        pair(tmp_path, key)
+    lists(tmp_path, **ids)
+    source = read_segmentation(tmp_path)
+    found = {name: "".join(key.removeprefix("JPEGImages/")[0] for key in keys) for name, keys in layout(source).items()}
+    assert (found, source.pairs.dropped) == (expected, ())
+    assert said in source.notes
+
+
+def test_sbds_masks_are_used_where_voc_has_none(tmp_path):
+    for key in "123":
+        pair(tmp_path, key)
+    (tmp_path / "SegmentationClass").rename(tmp_path / "SegmentationClassAug")
+    pair(tmp_path, "3", in_color=True)
+    lists(tmp_path, train="3", trainaug="13", val="2")
+    source = read_segmentation(tmp_path)
+    assert find(str(tmp_path)) == "voc"
+    assert {name: split.masks.names for name, split in source.splits.items()} == {
+        "train": ("SegmentationClassAug/1.png", "SegmentationClass/3.png"),
+        "val": ("SegmentationClassAug/2.png",),
+    }
+    assert source.splits["train"].masks.ids(0).tolist() == source.splits["train"].masks.ids(1).tolist() == IDS
+
+
 def test_what_a_list_names_and_is_not_there(tmp_path):
     for key in "123":
         pair(tmp_path, key)

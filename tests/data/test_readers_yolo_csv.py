@@ -448,8 +448,8 @@ def test_numbers_far_over_the_border_are_no_fractions(tmp_path):
     label.write_text(label.read_text() + "0 .5 .5 .2 .2 .1 .1 2 .2 .2 2\n0 .5 .5 12 .2\n")
     source = yolo.read(tmp_path)
     assert [problem.what.partition(": ")[2] for problem in source.rows.dropped] == [
-        "2, where fractions of the picture's sides were expected",
-        "12, where fractions of the picture's sides were expected",
+        "no box, 2, where fractions of the picture's sides were expected",
+        "no box, 12, where fractions of the picture's sides were expected",
     ]
 
 
@@ -459,3 +459,33 @@ def test_a_folder_beside_those_of_the_splits_is_not_used_and_that_is_said(tmp_pa
     source = yolo.read(tmp_path)
     assert "z" not in found(source)
     assert any("in no split, and not used: 1 pictures" in note for note in source.notes)
+
+
+def test_a_folder_beside_train_alone_is_not_used_and_train_is_split(tmp_path):
+    for number in range(20):
+        draw(tmp_path / "images" / "train" / f"{number}.png", (32, 32))
+        write(tmp_path / "labels" / "train" / f"{number}.txt", "0 .5 .5 .5 .5\n")
+    draw(tmp_path / "images" / "extra" / "z.png", (32, 32))
+    source = yolo.read(tmp_path)
+    assert {name: len(split) for name, split in source.splits.items()} == {"train": 16, "val": 2, "test": 2}
+    assert any("in no split, and not used: 1 pictures" in note for note in source.notes)
+
+
+def test_label_files_in_capitals_and_a_readme_beside_them(tmp_path):
+    images_first(tmp_path)
+    (tmp_path / "labels/train/a.txt").rename(tmp_path / "labels/train/a.TXT")
+    write(tmp_path / "classes.txt", "cell\nno\n")
+    write(tmp_path / "labels/train/README.txt", "Labels, by hand.\n\nSee the paper.\n")
+    write(tmp_path / "labels/train/lost.TXT", "0 .5 .5 .5 .5\n")
+    source = yolo.read(tmp_path)
+    assert found(source) == truth("abcd")
+    assert [problem.file for problem in source.problems] == ["images/train/lost"]
+
+
+def test_a_picture_of_a_csv_by_two_ways_is_one(tmp_path):
+    names = ("images/a.png", f"{tmp_path}/images/a.png", "a.png", "b.png")
+    rows = [f"{name},{left},2,9,9,x,{name[-5]}" for left, name in enumerate(names, 1)]
+    source = csv_boxes.read(table(tmp_path, "file,xmin,ymin,xmax,ymax,label,patient", rows), group="patient")
+    (boxes,) = [row["boxes"] for row in (split.annotations for split in source.splits.values())]
+    assert source.splits["train"].ids == ("images/a.png", "b.png")
+    assert boxes[0, :, 0].tolist() == [1, 2, 3]

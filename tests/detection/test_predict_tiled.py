@@ -10,6 +10,7 @@ from PIL import Image
 from tiny_detectors import NAMES, detector
 
 import resnet_tasks
+from resnet_tasks.cli import answers as words
 from resnet_tasks.cli.main import main
 from resnet_tasks.data.examples import LabelMap
 from resnet_tasks.detection import RetinaNet
@@ -250,3 +251,33 @@ def test_a_task_without_windows_says_which_have_them(digits_run, digits_model, l
     assert "--tile: classify answers each picture as a whole (tasks that have it: detect, segment)" in said
     with pytest.raises(UsageError, match="tile: a model of the task 'classify' answers each picture as a whole"):
         digits_model.predict([large], tile=True)
+
+
+def test_of_nothing_found_the_best_score_is_known_to_people_and_not_to_json():
+    answer = {
+        "boxes": np.zeros((2, 3, 4), np.float32),
+        "scores": np.float32([[0.312, 0.1, 0.0], [0.0, 0.0, 0.0]]),
+        "label_ids": np.int32([[1, 0, -1], [-1, -1, -1]]),
+        "count": np.int32([0, 0]),
+        "readable": np.array([True, True]),
+    }
+
+    def described(answers, row, threshold=None):
+        return describe(list(NAMES), answers, row, threshold)
+
+    def rows(encoded):
+        return {name: tf.constant(values[np.arange(len(encoded)) % 2]) for name, values in answer.items()}
+
+    model = Loaded("detect", LabelMap(NAMES), rows, described, None, "nowhere")
+    model.image_size, model.tiled, model.threshold = CANVAS_HW, tiled, 0.42
+    small = np.zeros((*CANVAS_HW, 3), np.uint8)
+    first, second = model.predict([small, small])
+    assert words.detect(first) == "nothing (the best score is 0.31, the threshold 0.42)"
+    assert words.detect(second) == "nothing"
+    assert json.loads(json.dumps(first)) == {
+        "file": "0", "boxes": [], "scores": [], "label_ids": [], "label_names": []
+    }  # fmt: skip
+    assert words.detect(model.predict([small], threshold=0.2)[0]).startswith("1 ")
+    (large,) = model.predict([np.zeros((*SIZE_HW, 3), np.uint8)], tile=True)
+    assert words.detect(large) == "nothing (the best score is 0.31, the threshold 0.42)"
+    assert words.detect({"boxes": [], "scores": [], "label_ids": []}) == "nothing"  # out of predictions.jsonl

@@ -205,3 +205,13 @@ def test_results_have_the_numbers_of_the_data_that_were_measured():
     assert [row["category_id"] for row in matched.measure([(answers, targets)], "test")["predictions"]] == [10, -1]
     of_own.source.splits["test"] = split_of("test", [[1, 2]])
     assert [row["category_id"] for row in of_own.measure([(answers, targets)], "test")["predictions"]] == [9, 5]
+
+
+def test_beside_an_answer_the_crowds_of_the_truth_are_dashed():
+    split = split_of("train", [[0, 1]], crowd=[False, True])
+    image = np.zeros((32, 64, 3), np.uint8)
+    nothing = {"boxes": [], "scores": [], "label_ids": [], "label_names": []}
+    shown, row = np.asarray(task(split).beside_truth(image, nothing, "train", {"index": 0})), {"index": 0}
+    split.annotations["crowd"][:] = False
+    whole = np.asarray(task(split).beside_truth(image, nothing, "train", row))
+    assert (shown != whole).any()

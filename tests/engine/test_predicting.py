@@ -176,11 +176,11 @@ def test_answers_are_kept_drawn_and_concluded_as_the_task_does(digits_model, thr
     assert first[1] == {"file": missing, "error": f"{missing} does not exist"}
     assert (out / first[0]["text"]).read_text() == names[0]
     assert ((out / "all.txt").read_text(), (out / "count.txt").read_text()) == (names[0], "2")
-    # Later the others: what was kept stays, what is concluded is of all, in the order in which they were answered.
+    # Later the others: what was kept stays, but for errors; what is concluded is of all, in the order of the answers.
     both = predicted(three)
     assert answered == [three[0], missing, *three[1:]]
-    assert lines(out) == [*first, *both[1:]]
-    assert ((out / "all.txt").read_text().split(), (out / "count.txt").read_text()) == (names, "4")
+    assert lines(out) == [first[0], *both[1:]]
+    assert ((out / "all.txt").read_text().split(), (out / "count.txt").read_text()) == (names, "3")
     pictures = [out / answer["text"].replace(".txt", ".png") for answer in both]
     assert [str(Image.open(path).getpixel((0, 0))) for path in pictures] == names
     assert predicted(three, None) == [{"file": file, "text": name} for file, name in zip(three, names)]
@@ -222,7 +222,8 @@ def test_a_damaged_line_in_the_middle_costs_no_answer(digits_run, three, tmp_pat
 
 def test_another_threshold_asks_for_another_folder(digits_run, three, tmp_path):
     resnet_tasks.predict(digits_run, three, output=tmp_path)
-    with pytest.raises(UsageError, match=r"from the threshold 0\.5 on, not 0\.9; name another folder"):
+    resnet_tasks.predict(digits_run, three, output=tmp_path, threshold=0)  # which is what no threshold means to it
+    with pytest.raises(UsageError, match=r"from the threshold 0 on, not 0\.9; name another folder"):
         resnet_tasks.predict(digits_run, three, output=tmp_path, threshold=0.9)
     for wrong in (-0.1, 50.0, float("nan")):
         with pytest.raises(UsageError, match="from 0 to 1 expected"):

@@ -223,8 +223,18 @@ def test_a_fresh_process_gives_the_same_answers_and_the_same_loss(backend, tmp_p
     assert found["threshold"].tolist() == [0.31, 0.01, 1.0] and found["names"].tolist() == list(NAMES)
 
 
+def test_a_model_of_aligned_faces_says_where_their_landmarks_lie():
+    assert embedder().alignment_template is None
+    said = embedder(alignment="landmarks").alignment_template
+    assert said["canvas"] == [16, 16] and len(said["order"]) == 5
+    eye = (np.array([38.2946, 51.6963]) + 0.5) * 16 / 112 - 0.5  # insightface's left eye, from 112 pixels to 16
+    np.testing.assert_allclose(said["points"][0], eye, atol=1e-4)
+    assert said["points"][0][0] < said["points"][1][0] < 16  # the viewer's left comes first
+
+
 def test_the_config_holds_every_argument():
     settings = {**RICH, "norm": "group", "pool": "mean", "dropout": 0.1, "flip": True, "far": 0.1, "threshold": 0.4}
+    settings |= {"threshold_from": "far 0.1 on val"}
     model = embedder(name="mine", **settings)
     again = FaceEmbedder.from_config(model.get_config())
     assert again.get_config() == model.get_config()

@@ -165,7 +165,7 @@ def file_of(image: np.ndarray) -> bytes:
 def exported(loaded, tmp_path_factory) -> tuple[Loaded, dict]:
     """The same as an artefact, and how far it is from the model."""
     folder = tmp_path_factory.mktemp("exported") / "1"
-    card = {"task": "faces", "image_size": list(loaded.image_size), "threshold": loaded.threshold}
+    card = {"task": "faces", "threshold": loaded.threshold, **loaded.settings}
     parity = export_saved_model(loaded.predictor, loaded.labels, card, [file_of(MIXED[1]), b"words"], folder)
     return Loaded.of_artefact(folder, describe), parity
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 
 import numpy as np
@@ -15,6 +16,7 @@ from resnet_tasks.data.decode import decode_array
 from resnet_tasks.data.face_alignment import align, template
 from resnet_tasks.data.readers import digits
 from resnet_tasks.errors import DataError, UsageError
+from resnet_tasks.faces.gallery import Gallery
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +68,12 @@ def test_the_similarity_is_the_cosine_of_what_predict_answers(run, people):
     assert answer["same"] == (answer["similarity"] >= answer["threshold"])
 
 
+def test_a_checkpoint_opens_without_its_data(run, people):
+    face = str(people / "anna" / "0.png")
+    last, whole = resnet_tasks.load(run, checkpoint="last"), resnet_tasks.load(run)
+    np.testing.assert_allclose(last.predict(face)[0]["embedding"], whole.predict(face)[0]["embedding"], atol=1e-5)
+
+
 def test_a_threshold_of_ones_own_decides(run, people):
     first, second = people / "anna" / "0.png", people / "boris" / "1.png"
     similarity = recognition.verify(run, first, second)["similarity"]
@@ -79,6 +87,10 @@ def test_an_artefact_answers_as_its_model(run, people, tmp_path):
     of_model, of_artefact = recognition.verify(run, *pair), recognition.verify(saved, *pair)
     assert of_artefact["similarity"] == pytest.approx(of_model["similarity"], abs=1e-5)
     assert of_artefact["threshold"] == of_model["threshold"]
+    card = json.loads((saved / "model_card.json").read_text())
+    # The digits have no validation, and pairs enough of those trained on.
+    assert card["threshold_from"] == "far 0.001 on the training identities"
+    assert resnet_tasks.load(saved).settings["threshold_from"] == card["threshold_from"]
     recognition.enroll(run, tmp_path / "gallery", people)
     found = recognition.identify(saved, tmp_path / "gallery", [str(pair[0])])
     assert found["pictures"][0]["name"] == "anna"
@@ -94,8 +106,16 @@ def test_who_was_enrolled_is_found_and_a_stranger_is_unknown(run, people, tmp_pa
     assert code == 0
     assert [row["name"] for row in answer["pictures"]] == ["anna", "boris", "clara"]
     assert [row["similarity"] for row in answer["pictures"]] == pytest.approx([1, 1, 1], abs=1e-5)
-    code, answer = said(capsys, "faces", "identify", run, gallery, *files, "--threshold", "1.5")
+    others = [str(people / name / "0.png") for name in ("anna", "boris", "clara")]
+    recognition.enroll(run, gallery, _half(people, tmp_path))
+    code, answer = said(capsys, "faces", "identify", run, gallery, *others, "--threshold", "1")
     assert [row["name"] for row in answer["pictures"]] == ["unknown"] * 3
+
+
+def _half(people, tmp_path):
+    """Of each person the second picture alone."""
+    shutil.copytree(people, tmp_path / "half", ignore=shutil.ignore_patterns("0.png"))
+    return tmp_path / "half"
 
 
 def test_a_broken_picture_costs_no_other_its_answer(run, people, tmp_path, capsys):
@@ -104,9 +124,13 @@ def test_a_broken_picture_costs_no_other_its_answer(run, people, tmp_path, capsy
     good, bad = str(people / "anna" / "0.png"), str(tmp_path / "words.jpg")
     code, answer = said(capsys, "faces", "identify", run, tmp_path / "gallery", bad, good)
     assert code == 0
-    assert "words.jpg" in answer["pictures"][0]["error"]
+    assert answer["pictures"][0]["file"] == bad and "words.jpg" not in answer["pictures"][0]["error"]
     assert answer["pictures"][1]["name"] == "anna"
     assert said(capsys, "faces", "identify", run, tmp_path / "gallery", bad)[0] == 3
+    gone = str(tmp_path / "gone.png")
+    assert said(capsys, "faces", "identify", run, tmp_path / "gallery", bad, gone)[0] == 3
+    assert main(["faces", "identify", str(run), str(tmp_path / "gallery"), gone]) == 2
+    assert f"{gone}: there is no such picture" in (err := capsys.readouterr().err) and err.count(gone) == 1
 
 
 def test_bad_calls_have_their_exit_codes(run, people, tmp_path, capsys):
@@ -177,6 +201,30 @@ def test_no_file_is_lost_to_a_gallery(run, people, tmp_path):
     recognition.enroll(run, empty, people)  # a gallery is replaced
 
 
+def test_what_a_gallery_held_is_said_and_kept_where_that_is_asked(run, people, tmp_path, caplog, capsys):
+    gallery, half = tmp_path / "gallery", _half(people, tmp_path)
+    (half / "anna").rename(half / "dora")
+    recognition.enroll(run, gallery, people)
+    assert "the gallery of" not in caplog.text
+    (half / "boris" / "1.png").rename(half / "boris" / "2.png")
+    code, answer = said(capsys, "faces", "enroll", run, gallery, half, "--add")
+    assert (code, answer["identities"], answer["pictures"]) == (0, 4, 8)  # clara/1.png is there already
+    assert "adds to the gallery of 3 identities, 6 pictures" in caplog.text
+    files = sorted(Gallery.load(gallery).files)
+    assert files == sorted([*(f"{n}/{i}.png" for n in ("anna", "boris", "clara") for i in (0, 1)), *NEW])
+    assert recognition.enroll(run, gallery, half)["pictures"] == 3
+    assert "replaces the gallery of 4 identities, 8 pictures" in caplog.text
+    before, loaded = gallery.read_bytes(), resnet_tasks.load(run)
+    loaded.settings["flip"] = not loaded.settings["flip"]
+    with pytest.raises(DataError, match="another model"):
+        recognition.enroll(loaded, gallery, people, add=True)
+    assert gallery.read_bytes() == before
+    assert recognition.enroll(run, tmp_path / "new", people, add=True)["pictures"] == 6
+
+
+NEW = ["boris/2.png", "dora/1.png"]
+
+
 def test_people_are_found_as_in_training(run, people, tmp_path, caplog):
     folder = tmp_path / "people"
     shutil.copytree(people, folder)
@@ -188,6 +236,11 @@ def test_people_are_found_as_in_training(run, people, tmp_path, caplog):
     shutil.copytree(people, tmp_path / "set" / "test")
     with pytest.raises(DataError, match="holds splits, not people"):
         recognition.enroll(run, tmp_path / "other", tmp_path / "set")
+    strange = os.fsencode(folder) + b"/caf\xe9"
+    os.rename(folder / "boris", strange)
+    with pytest.raises(DataError, match="its name is not in UTF-8; rename it"):
+        recognition.enroll(run, tmp_path / "other", folder)
+    os.rename(strange, folder / "boris")
     (folder / "anna").rename(folder / "unknown")
     with pytest.raises(DataError, match="what strangers are called"):
         recognition.enroll(run, tmp_path / "other", folder)
@@ -210,6 +263,11 @@ def test_a_model_of_aligned_faces_aligns_what_it_is_shown(run, people, tmp_path,
     assert recognition.verify(loaded, first, second)["similarity"] == pytest.approx(expected, abs=1e-5)
     assert abs(recognition.verify(plain, first, second)["similarity"] - expected) > 1e-3
     assert caplog.text.count("taken for aligned crops: 1 of 2 pictures") == 1
+    one, other, of_crop, of_bytes = loaded.predict([str(first), second, str(crop), first.read_bytes()])
+    assert float(np.dot(one["embedding"], other["embedding"])) == pytest.approx(expected, abs=1e-5)
+    np.testing.assert_allclose(of_crop["embedding"], one["embedding"], atol=1e-5)
+    assert np.abs(np.subtract(of_bytes["embedding"], one["embedding"])).max() > 1e-3
+    assert caplog.text.count("taken for aligned crops: 2 of 3 pictures") == 1
 
 
 def test_the_same_weights_by_other_settings_are_another_model(run, people, tmp_path):
@@ -220,6 +278,8 @@ def test_the_same_weights_by_other_settings_are_another_model(run, people, tmp_p
         recognition.identify(loaded, tmp_path / "gallery", [str(people)])
 
 
-def test_a_threshold_that_is_no_number_is_refused(run, people):
+@pytest.mark.parametrize("threshold", ["nan", "1.5", "-1.01", "inf"])
+def test_a_threshold_that_no_similarity_is_is_refused(run, people, threshold, capsys):
     face = str(people / "anna" / "0.png")
-    assert main(["faces", "verify", str(run), face, face, "--threshold", "nan"]) == 2
+    assert main(["faces", "verify", str(run), face, face, "--threshold", threshold]) == 2
+    assert "from -1 to 1, expected" in capsys.readouterr().err

@@ -361,8 +361,41 @@ def test_an_answer_is_drawn_as_the_picture():
 @pytest.mark.parametrize(("at_far", "threshold"), [(0.31, 0.31), (0.0, 0.0), (None, 0.52)])
 def test_the_threshold_is_that_of_the_false_accept_rate_where_there_is_one(at_far, threshold):
     model = SimpleNamespace(threshold=0.5)
-    closed().settle(model, {"far_threshold": at_far, "threshold": 0.52})
+    closed().settle(model, {"far_threshold": at_far, "threshold": 0.52, "far": 0.001, **OF_VAL})
     assert model.threshold == threshold
+
+
+OF_VAL = {"split": "val", "roc": {"different": 4500}}
+
+
+def test_where_the_threshold_is_from_is_kept_and_a_makeshift_one_is_said(caplog):
+    model, measured = SimpleNamespace(), {"far_threshold": 0.3, "threshold": 0.5, "far": 0.001, **OF_VAL}
+    closed().settle(model, measured)
+    assert model.threshold_from == "far 0.001 on val"
+    closed().settle(model, {**measured, "split": "train"})
+    assert model.threshold_from == "far 0.001 on the training identities"
+    assert not caplog.records
+    closed().settle(model, {**measured, "far_threshold": None})
+    assert model.threshold_from == "best accuracy on val: 4,500 different pairs are too few for far 0.001"
+    assert caplog.messages == [f"threshold 0.500: {model.threshold_from}; choose your own by --threshold"]
+
+
+def other_source(test: Split, shown: set[str]) -> Source:
+    train = split_of("train", noise(2), [0, 1])
+    known = {"train": frozenset({"x", "y"}), "test": frozenset(shown)}
+    return Source("there", "folder", LabelMap(("x", "y")), {"train": train, "test": test}, identities=known)
+
+
+def test_people_that_were_trained_on_are_no_strangers_in_other_data(caplog):
+    own = task(split_of("train", noise(2), [0, 1]))
+    strangers = split_of("test", noise(4), [2, 3, 4, 2])
+    own.matched(other_source(strangers, {"clara", "dora", "emil"}))
+    own.matched(own.source)
+    own.matched(other_source(split_of("test", noise(2), [0, 1]), {"anna", "boris"}))  # closed: of its own train
+    assert not caplog.records
+    own.matched(other_source(strangers, {"clara", "boris", "anna"}))
+    (said,) = caplog.messages
+    assert said.startswith("2 of the 3 identities of test bear names that the model was trained on (anna, boris)")
 
 
 def answered(of: Faces, split: str, *degrees: float) -> dict:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from resnet_tasks.geometry.suppression import offset_by_class, suppress
+from resnet_tasks.geometry.suppression import suppress
 
 
 def greedy(boxes, threshold, valid) -> np.ndarray:
@@ -68,21 +68,3 @@ def test_does_not_stand_in_the_way_of_gradients(gradient):
         return boxes * ops.cast(suppress(boxes, 0.5, ops.ones((1, 3), "bool")), "float32")[..., None]
 
     assert gradient(kept_only, boxes).tolist() == [[[1] * 4, [0] * 4, [1] * 4]]
-
-
-def test_classes_do_not_meet():
-    boxes, label_ids = crowd(2, 2, 150), np.random.default_rng(3).integers(-1, 5, (2, 150))
-    boxes[0] -= 40  # boxes may lie to the left of the canvas
-    valid = label_ids >= 0
-    kept = ops.convert_to_numpy(suppress(offset_by_class(boxes, label_ids), 0.4, valid))
-    for i in range(2):
-        for label in range(5):
-            own = label_ids[i] == label
-            np.testing.assert_array_equal(kept[i][own], greedy(boxes[i][own], 0.4, valid[i][own]))
-    assert not kept[~valid].any()
-
-
-def test_offsets_by_hand():
-    boxes = np.float32([[[0, 0, 4, 6], [1, 1, 9, 2], [0, 0, 0, 0]]])  # from 0 to 9: steps of 10
-    shifted = offset_by_class(boxes, np.array([[0, 2, -1]]))
-    assert ops.convert_to_numpy(shifted).tolist() == [[[0, 0, 4, 6], [21, 21, 29, 22], [-10, -10, -10, -10]]]

@@ -122,6 +122,14 @@ def test_what_is_not_said_is_left_to_the_segmenter(source):
     assert (settings.augmentation.crop_size, settings.image_size, settings.close_after) == ((64, 64), (512, 512), 57)
 
 
+def test_group_norms_are_the_heads_too(source):
+    for segmenter in KEYS:
+        assert head(source, model__segmenter=segmenter, model__norm="group")["norm"] == "group"
+        assert "norm" not in head(source, model__segmenter=segmenter, model__norm="sync_batch")
+    chosen = {"model__segmenter": "semantic_fpn", "model__norm": "group", "model__head_norm": "batch"}
+    assert head(source, **chosen)["norm"] == "batch"
+
+
 def test_class_weights_are_one_for_each_class_and_from_one_place(source):
     with pytest.raises(UsageError, match="class_weights: 2 numbers for 3 classes; give one for each of ground, road"):
         task_of(recipe(model__class_weights=[1.0, 2.0]), source)

@@ -13,7 +13,7 @@ from resnet_tasks.data.examples import LabelMap
 from resnet_tasks.data.masks import IGNORE, grey_png
 from resnet_tasks.engine.export import export_saved_model
 from resnet_tasks.engine.loaded import Loaded
-from resnet_tasks.segmentation import UNet, predictor
+from resnet_tasks.segmentation import DeepLabV3Plus, UNet, predictor
 from resnet_tasks.segmentation.predictor import (
     GAP,
     MOST_NAMED,
@@ -191,6 +191,8 @@ def test_a_row_is_described_by_its_classes_the_largest_first():
     few = describe(NAMES, answers, 1, threshold=0.2)
     assert (few["label_ids"], few["shares"]) == ([2, 0], [5 / 8, 2 / 8])
     np.testing.assert_array_equal(few["mask"], MASK)
+    assert describe(NAMES, answers, 1, threshold=2 / 8)["label_ids"] == [2, 0], "classes with less are left out"
+    assert describe(NAMES, answers, 1, threshold=0.0)["label_ids"] == [2, 0, 3]
     assert SegmentationPredictor(Pointwise()).describe(answers, 1)["label_names"] == found["label_names"]
 
 
@@ -316,6 +318,17 @@ def test_the_artefact_agrees_and_serves_scores(model, exported):
     logits = model.keras_model(windows.astype(np.float32), training=False)["logits"]
     for scores in (model.scores, artefact.scores):
         np.testing.assert_allclose(scores(windows), tf.nn.softmax(logits), atol=1e-5)
+
+
+def test_what_is_served_says_nothing_of_an_auxiliary_head(tmp_path):
+    network = segmenter(DeepLabV3Plus, (32, 32), spread=0.1, widths=(8, 8), image_size=(32, 32), rates=[1], aux=True)
+    of, card = SegmentationPredictor(network), {"task": "segment", "image_size": [32, 32]}
+    assert export_saved_model(of, LabelMap(NAMES), card, [png_of(picture(40, 33))], tmp_path / "1")["agrees"]
+    served = tf.saved_model.load(str(tmp_path / "1")).signatures["serve_scores"]
+    scores = served(images=tf.constant(picture(32, 32)[None]))
+    assert {name: value.shape for name, value in scores.items()} == {"probabilities": (1, 32, 32, 4)}
+    logits = network(picture(32, 32)[None].astype(np.float32), training=False)["logits"]
+    np.testing.assert_allclose(scores["probabilities"], tf.nn.softmax(logits), atol=1e-5)
 
 
 def test_in_windows_model_and_artefact_answer_alike(model, exported):

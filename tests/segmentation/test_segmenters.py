@@ -72,6 +72,7 @@ def test_parameters_of_deeplab_are_torchvisions():
     of_aux = [weight for weight in with_aux.trainable_weights if weight.path.startswith("aux")]
     assert parameters(with_aux) == 42_004_074
     assert parameters(with_aux) - sum(math.prod(weight.shape) for weight in of_aux) == 39_638_869
+    assert parameters(DeepLabV3Plus(backbone=backbone, class_names=names(21), low_level=False)) == 39_638_869
     decoder = 256 * 48 + 2 * 48 + 9 * 256 * 48 + 9 * 256 * 256 + 2 * 256
     assert parameters(DeepLabV3Plus(backbone=backbone, class_names=names(21))) == 39_638_869 + decoder
 
@@ -414,6 +415,8 @@ def test_what_cannot_be_built_says_why():
         for weights in ([1, 1, 1], [1, 1, 1, -1]):
             with pytest.raises(ValueError, match="class_weights: expected 4 numbers of at least 0"):
                 segmenter(kind, class_weights=weights)
+        with pytest.raises(ValueError, match=r"image_size: \(50, 64\) must divide by 16, for .* write \(48, 64\)"):
+            segmenter(kind, image_size=(50, 64))
     with pytest.raises(ValueError, match=r"decoder_channels: tiny needs 4, a number for each block, got \[8, 8\]"):
         segmenter(UNet, decoder_channels=[8, 8])
     one = with_levels({"C2": 4})

@@ -1,5 +1,6 @@
 """Rows of boxes as their sources wrote them, and the one place where they are looked over."""
 
+import json
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from resnet_tasks.data.examples import LabelMap, Problem, Rows, Source, Split
-from resnet_tasks.data.readers import box_rows, inspection, sizes, splits
+from resnet_tasks.data.readers import box_pictures, box_rows, inspection, sizes, splits
 
 _NAMED = 10  # in a note; `check` names them all
 
@@ -40,20 +41,22 @@ class Picture:
         path: The file; `None` where it was not found, or `encoded` holds it.
         rows: Its boxes.
         split: "train", "val", "test", or `None` where the source has no splits.
-        image_id: The source's own number of the picture, if it has one.
+        image_id: The source's own number or name of the picture, if it has one.
         annotated_hw: The height and width that the annotation claims.
         encoded: The file's bytes, where there is no file.
         tried: Where a file was sought that was not found.
+        guessed: Whether `path` only bears its name; where it is another picture's, it is not this one's.
     """
 
     name: str
     path: str | None
     rows: tuple[Row, ...]
     split: str | None = None
-    image_id: int | None = None
+    image_id: Hashable = None
     annotated_hw: tuple[int, int] | None = None
     encoded: bytes | None = None
     tried: tuple[str, ...] = ()
+    guessed: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ def assemble(
         format: How it was read.
         pictures: All pictures, those without boxes too. If any has a split, those without one are not used.
         categories: The classes.
-        split_seed: Seeds the split where no picture has one: 80/10/10, by each picture's rarest class.
+        split_seed: Seeds the split where no picture has one but "train": 80/10/10, by each picture's rarest class.
         group: A regular expression on the names that keeps pictures in one split; or, with `groups`, what finds them.
         notes: What the reader has to say, first.
         groups: Each picture's group, where the reader knows it.
@@ -94,6 +97,8 @@ def assemble(
     Raises:
         DataError: `group` is no regular expression, or finds nothing in a name.
     """
+    stay, pictures, twice = box_pictures.united(box_pictures.settled(pictures))
+    groups = groups and [groups[place] for place in stay]
     pictures, sides, how = _sides(pictures, categories, split_seed, group, groups)
     looked = _look(pictures)
     rows = box_rows.clean(pictures, looked.sizes_hw, categories)
@@ -108,7 +113,7 @@ def assemble(
         labels=categories.labels,
         splits=made,
         problems=(*problems, *looked.problems),
-        notes=(*notes, *how, *_counts(made), *_oddities(told, disagree)),
+        notes=(*notes, *how, *_counts(made), *_oddities(told, disagree, twice)),
         rows=told,
         disagree=disagree,
     )
@@ -120,22 +125,19 @@ def _sides(
     split_seed: int,
     group: str | None,
     groups: Sequence[str] | None,
-) -> tuple[Sequence[Picture], list[str], list[str]]:
+) -> tuple[Sequence[Picture], list[str | None], list[str]]:
     """Returns the pictures that are used, each one's split, and sentences on both."""
-    names = [picture.name for picture in pictures]
-    sided = [(picture, picture.split) for picture in pictures if picture.split]
-    if not sided or all(picture.split == "train" for picture in pictures):
-        if group and groups is None:
-            groups = splits.grouped(names, group)
-        # Unreadable files take part in the split, and bad rows in the classes: what is repaired moves no other picture.
-        hashed = splits.hashed(names, box_rows.rarest(pictures, categories), groups, split_seed)
-        return pictures, hashed, [splits.note(split_seed, group)]
-    used, sides = [picture for picture, _ in sided], [side for _, side in sided]
-    notes = ["its own splits: " + ", ".join(name for name in splits.NAMES if name in sides)]
-    unused = [picture.name for picture in pictures if not picture.split]
-    if unused:
-        notes.append(f"in no split, and not used: {len(unused)} pictures{some(unused)}")
-    return used, sides, notes
+    places = [place for place, picture in enumerate(pictures) if picture.split] or list(range(len(pictures)))
+    used, sides = [pictures[place] for place in places], [pictures[place].split for place in places]
+    unused = [picture.name for picture in pictures if not picture.split] if any(sides) else []
+    notes = [f"in no split, and not used: {len(unused)} pictures{some(unused)}"] if unused else []
+    if set(sides) - {None, "train"}:
+        return used, sides, ["its own splits: " + ", ".join(name for name in splits.NAMES if name in sides), *notes]
+    names = [picture.name for picture in used]
+    of_picture = [groups[place] for place in places] if groups else splits.grouped(names, group) if group else None
+    # Unreadable files take part in the split, and bad rows in the classes: what is repaired moves no other picture.
+    hashed = splits.hashed(names, box_rows.rarest(used, categories), of_picture, split_seed)
+    return used, [*hashed], [splits.note(split_seed, group), *notes]
 
 
 @dataclass(frozen=True)
@@ -192,14 +194,24 @@ def _splits(
     )
     counts = np.bincount(rows.place, minlength=len(pictures))
     most = max(1, *(counts[place] for place in looked.readable)) if looked.readable else 1
-    made = {}
+    made, numbers = {}, _numbers(pictures)
     for name, part in splits.cut(whole, [sides[place] for place in looked.readable]).items():
         places = part.annotations["place"]
         arrays = box_rows.padded(rows, places, int(most))
-        if all(picture.image_id is not None for picture in pictures):
-            arrays["image_id"] = np.array([pictures[place].image_id for place in places], np.int64)
+        if numbers is not None:
+            arrays["image_id"] = numbers[places]
         made[name] = replace(part, annotations=arrays)
     return made
+
+
+def _numbers(pictures: Sequence[Picture]) -> np.ndarray | None:
+    """Returns the source's ids, int64; as JSON where they are not all whole numbers; None where one has none."""
+    ids = [picture.image_id for picture in pictures]
+    if not ids or any(number is None for number in ids):
+        return None
+    if all(isinstance(number, int) and abs(number) < 2**63 for number in ids):
+        return np.array(ids, np.int64)
+    return np.array([json.dumps(number) for number in ids])
 
 
 def _disagreeing(pictures: Sequence[Picture], looked: _Looked) -> tuple[Problem, ...]:
@@ -227,7 +239,10 @@ def _counts(made: Mapping[str, Split]) -> list[str]:
     return [f"{boxes} boxes{marked} on {pictures} pictures{background}"]
 
 
-def _oddities(rows: Rows, disagree: Sequence[Problem]) -> Iterator[str]:
+def _oddities(rows: Rows, disagree: Sequence[Problem], twice: Sequence[str]) -> Iterator[str]:
+    if twice:
+        what = "the same file under another name or number, whose boxes are put together"
+        yield f"{what}: {len(twice)}{some(twice)}"
     for problems, what in (
         (rows.dropped, f"boxes that cannot be used and are left out ({box_rows.counted(rows.dropped)})"),
         (rows.clipped, "boxes that reach over the border of their picture and are cut there"),

@@ -157,9 +157,10 @@ def _pictures(
             path=found.path,
             rows=tuple(rows.get(key, ())),
             split=file.split,
-            image_id=int(key) if _is_number(key) and key == int(key) and abs(key) < 2**63 else None,
+            image_id=int(key) if isinstance(key, float) and key.is_integer() else key,
             annotated_hw=(int(size[0]), int(size[1])) if all(map(_is_number, size)) else None,
             tried=found.tried,
+            guessed=found.guessed,
         )
 
 

@@ -122,7 +122,7 @@ def _of_counts(shape: dict, size_hw: tuple[int, int]) -> dict:
     if size != list(size_hw):
         raise ValueError(f"run lengths for a size (height, width) of {size}; the picture's is {list(size_hw)}")
     if isinstance(counts, str):
-        encoded = {"size": size, "counts": counts}
+        encoded = {"size": list(size_hw), "counts": counts}  # in a file they may stand as 40.0
         try:
             coco_mask.decode(encoded)
         except (ValueError, RuntimeError) as error:
@@ -132,4 +132,4 @@ def _of_counts(shape: dict, size_hw: tuple[int, int]) -> dict:
         raise ValueError("run lengths that are no list of whole numbers from 0, and no text")
     if sum(counts) != math.prod(size_hw):
         raise ValueError(f"run lengths of {sum(counts)} pixels in all; {math.prod(size_hw)} are needed")
-    return coco_mask.frPyObjects({"size": size, "counts": counts.tolist()}, *size_hw)
+    return coco_mask.frPyObjects({"size": list(size_hw), "counts": counts.tolist()}, *size_hw)

@@ -13,8 +13,8 @@ from resnet_tasks.data.readers.pairs_of_masks import Classes
 from resnet_tasks.errors import DataError
 
 _Rows = list[tuple[str, tuple[int, ...]]]  # names, and red, green and blue
-# What such tables call pixels that nobody looked at.
-_VOID = frozenset(("void", "ignore", "ignored", "__ignore__", "unlabelled", "unlabeled"))
+# What files of classes call pixels that nobody looked at.
+VOID = frozenset(("void", "ignore", "ignored", "__ignore__", "unlabelled", "unlabeled"))
 
 
 def _of_table(read: Callable[[Path], _Rows]) -> Callable:
@@ -38,7 +38,8 @@ def of_colors(path: Path, rows: _Rows, masks: Sequence[str]) -> tuple[Classes, l
     if wrong:
         raise DataError(f"{path}: {wrong[0]!r} has no colour of red, green and blue from 0 to 255")
     refuse_twice(path, [name for name, _ in rows], [mask_files.packed(color) for _, color in rows])
-    kept = [place for place, (name, _) in enumerate(rows) if name.lower() not in _VOID]
+    kept = [place for place, (name, _) in enumerate(rows) if name.lower() not in VOID]
+    refuse_same(path, [rows[place][0] for place in kept])
     by_color = all(len(set(color)) == 1 for _, color in rows) or any(map(mask_files.is_in_color, masks))
     id_of = {place: id for id, place in enumerate(kept)}
     table = Table(
@@ -51,7 +52,7 @@ def of_colors(path: Path, rows: _Rows, masks: Sequence[str]) -> tuple[Classes, l
         source_ids=() if by_color else tuple(kept),
         colors=tuple(tuple(rows[place][1]) for place in kept),
     )
-    void = [name for name, _ in rows if name.lower() in _VOID]
+    void = [name for name, _ in rows if name.lower() in VOID]
     said = f"; {', '.join(void)} is void" if void else ""
     return Classes(labels, table.read), [f"{path.name}: {len(labels)} classes by their colours{said}"]
 
@@ -90,6 +91,12 @@ def _text(path: Path) -> str:
 
 def is_byte(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 255
+
+
+def refuse_same(path: Path, names: Sequence[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(f"{path}: names of classes must differ, but these stand twice: {', '.join(twice)}")
 
 
 def refuse_twice(path: Path, names: Sequence[str], colors: Sequence[int]) -> None:

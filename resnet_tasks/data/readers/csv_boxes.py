@@ -11,7 +11,7 @@ import csv
 import math
 import posixpath
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
@@ -149,8 +149,8 @@ def _pictures(
             elif box is not None:
                 rows.append(boxes.Row(box, line[columns.label], called))
         split, size_hw = _split(where, mine, columns), _annotated(mine[0], columns)
-        picture = boxes.Picture(name, found.path, tuple(rows), split, annotated_hw=size_hw, tried=found.tried)
-        pictures.append(picture)
+        picture = boxes.Picture(name, found.path, tuple(rows), split, annotated_hw=size_hw)
+        pictures.append(replace(picture, tried=found.tried, guessed=found.guessed))
     return pictures, lost
 
 

@@ -47,6 +47,24 @@ def read_detection(
     """
     if on_bad_image not in ON_BAD_IMAGE:
         raise UsageError(f"on_bad_image: {', '.join(ON_BAD_IMAGE)} expected, not {on_bad_image!r}")
+    source = look(where, data_format=data_format, images=images, data_dir=data_dir, split_seed=split_seed, group=group)
+    apply_policy(source, on_bad_image)
+    _refuse_bad_rows(source, most_bad_rows)
+    if lack := lacking(source):
+        raise DataError(f"{source.where}: {lack}{_first(source)}")
+    return source
+
+
+def look(
+    where: str | Path | Mapping[str, str],
+    *,
+    data_format: str = "auto",
+    images: str | None = None,
+    data_dir: str | None = None,
+    split_seed: int = 0,
+    group: str | None = None,
+) -> Source:
+    """`read_detection`, without refusing what would stop a run."""
     if data_format not in FORMATS:
         raise UsageError(f"data format: {', '.join(FORMATS)} expected, not {data_format!r}")
     read = functools.partial(
@@ -56,13 +74,21 @@ def read_detection(
         source = _joined({name: read(str(part)) for name, part in where.items()})
     else:
         source = read(str(where))
-    apply_policy(source, on_bad_image)
-    _refuse_bad_rows(source, most_bad_rows)
-    if not any(len(split) for split in source.splits.values()):
-        raise DataError(f"{source.where}: no picture found")
-    if not any((split.annotations["labels"] >= 0).any() for split in source.splits.values()):
-        raise DataError(f"{source.where}: no box that can be used on any of its pictures")
     return replace(source, notes=(*source.notes, *_lacks(source)))
+
+
+def lacking(source: Source) -> str | None:
+    """What is to be said of a source without pictures, or without a box that can be learnt; of train, if it has one."""
+    if not any(len(split) for split in source.splits.values()):
+        return "no picture found that can be read"
+    learnt = [source.splits["train"]] if "train" in source.splits else list(source.splits.values())
+    real = [split.annotations["labels"] >= 0 for split in learnt]
+    if any((boxes & ~split.annotations["crowd"]).any() for boxes, split in zip(real, learnt)):
+        return None
+    where = "on any picture of train" if "train" in source.splits else "on any of its pictures"
+    crowds = sum(int(boxes.sum()) for boxes in real)
+    only = f"; {crowds} are marked as crowds or difficult, which are not learnt" if crowds else ""
+    return f"no box that can be used {where}{only}"
 
 
 def _read(
@@ -118,6 +144,12 @@ def _refuse_bad_rows(source: Source, most: float) -> None:
             f"{100 * most:g} % is allowed): {box_rows.counted(rows.dropped)}\n{named}{more}\n"
             f"repair or remove them; resnet-tasks detect check --data {source.where} names them all"
         )
+
+
+def _first(source: Source) -> str:
+    """The first files and rows that cannot be used, a line each."""
+    problems = [*source.problems, *(source.rows.dropped if source.rows else ())]
+    return "".join(f"\n  {problem.file}: {problem.what}" for problem in problems[:_NAMED])
 
 
 def _lacks(source: Source) -> Iterator[str]:

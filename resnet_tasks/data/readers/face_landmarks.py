@@ -2,27 +2,30 @@
 
 The points are the left eye, the right eye, the nose, the left and the right corner of the mouth, as the viewer sees
 left and right; in pixels of the upright picture, whole numbers at the centres of pixels (as OpenCV counts, and so the
-detectors of faces). Nothing in the ten columns says that a face has none.
+detectors of faces). Nothing in the ten columns says that a face has none. A header may name the columns in another
+order, see `landmark_columns`.
 """
 
 import csv
 import math
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from resnet_tasks.data.readers import landmark_columns, locate
+from resnet_tasks.data.readers.landmark_columns import POINTS
 from resnet_tasks.data.readers.picture_places import Places
 from resnet_tasks.errors import DataError
 
 FILE = "landmarks.csv"
-POINTS = 5
+LEVELS = 5  # folders over a picture whose lists are looked at: split, person and one below, the set, and beside it
 _NOTHING = ("", "nan", "none", "null")
 
 
 class Unrelated(DataError):
-    """A file of landmarks that names none of the pictures."""
+    """A file of landmarks that names none of the pictures, or no file at all."""
 
 
 def find(folder: Path) -> Path | None:
@@ -38,7 +41,7 @@ def read(file: Path, places: Places, count: int) -> tuple[np.ndarray, tuple[str,
 
     Raises:
         Unrelated: None of the names is a picture's.
-        DataError: A row is not a name and ten numbers, or a picture has two.
+        DataError: A row is not a name and ten numbers, a picture has two, or a header names the columns strangely.
     """
     points = np.full((count, POINTS, 2), np.nan, np.float32)
     unknown: list[str] = []
@@ -52,6 +55,8 @@ def read(file: Path, places: Places, count: int) -> tuple[np.ndarray, tuple[str,
             raise DataError(f"{file}, line {line}: {name} has landmarks in line {line_of[place]} already")
         line_of[place] = line
         points[place] = np.reshape(numbers, (POINTS, 2))
+    if not line_of and not unknown:
+        raise Unrelated(f"{file}: it holds no row; a file and ten numbers were expected in each; fill it, or remove it")
     if not line_of:
         named = f", among them {unknown[0]}" if unknown else ""
         raise Unrelated(
@@ -61,52 +66,66 @@ def read(file: Path, places: Places, count: int) -> tuple[np.ndarray, tuple[str,
     return points, tuple(unknown)
 
 
-def of_files(files: Sequence[Path]) -> list[np.ndarray | None]:
-    """Reads the points of single pictures from the list that lies in the folder of each or in the folder above.
+class Nearby:
+    """Points of single pictures, by the lists in their folders or up to `LEVELS` above; each list is read once."""
 
-    Returns:
-        Of each float32 `(5, 2)`, or None where there are none.
+    def __init__(self):
+        self._listed: dict[str, dict[str, np.ndarray]] = {}
 
-    Raises:
-        DataError: As `read`, but for a list that names none of these.
-    """
-    of_list: dict[Path, list[int]] = defaultdict(list)
-    for place, path in enumerate(file.absolute() for file in files):
-        above = [folder / FILE for folder in path.parents[:2] if (folder / FILE).is_file()]
-        if above:
-            of_list[above[0]].append(place)
-    found: list[np.ndarray | None] = [None] * len(files)
-    for file, places in of_list.items():
-        try:
-            points, _ = read(
-                file, Places([str(files[place]) for place in places], [file.parent], alone=False), len(places)
-            )
-        except Unrelated:
-            continue
-        for place, five in zip(places, points):
-            found[place] = five if np.isfinite(five).all() else None
-    return found
+    def find(self, picture: str | os.PathLike) -> np.ndarray | None:
+        """Returns the points `(5, 2)` of a picture by the nearest list that names it; None where there are none.
+
+        Names are absolute, or start from the list's folder or from one on the way to that of the person.
+
+        Raises:
+            DataError: A row is not a name and ten numbers, a picture has two, or a header names the columns strangely.
+        """
+        path = Path(os.path.abspath(picture))
+        for level, folder in enumerate(path.parents[:LEVELS]):
+            listed = self._read(folder)
+            starts = [folder, *path.parents[1:level]] if listed else []
+            for name in (path.as_posix(), *(path.relative_to(start).as_posix() for start in starts)):
+                found = listed.get(locate.composed(name))
+                if found is not None:
+                    return found if np.isfinite(found).all() else None
+        return None
+
+    def _read(self, folder: Path) -> dict[str, np.ndarray]:
+        """Returns the points of a folder's list by the names in it."""
+        if str(folder) not in self._listed:
+            points: dict[str, np.ndarray] = {}
+            file = folder / FILE
+            for line, name, numbers in _rows(file) if file.is_file() else ():
+                name = locate.composed(os.path.normpath(name.strip().replace("\\", "/")))
+                if name in points:
+                    raise DataError(f"{file}, line {line}: {name} has landmarks in a line before it already")
+                points[name] = np.reshape(numbers, (POINTS, 2)).astype(np.float32)
+            self._listed[str(folder)] = points
+        return self._listed[str(folder)]
 
 
 def _rows(file: Path) -> Iterator[tuple[int, str, list[float]]]:
-    """Yields the line, the file's name, and ten numbers, all of them NaN where there are no landmarks."""
+    """Yields the line, the file's name, and ten numbers, in the order of points, NaN where there are no landmarks."""
     try:
         with open(file, encoding="utf-8-sig", newline="") as stream:
             head = stream.readline()
             stream.seek(0)
             rows = csv.reader(stream, delimiter=max(",;\t|", key=head.count))
-            for place, row in enumerate(rows):
+            order, is_first = None, True
+            for row in rows:
                 if not any(cell.strip() for cell in row):
                     continue
                 numbers = _numbers(row[1:])
-                if numbers is None and place == 0 and not any(map(_is_number, row[1:])):
-                    continue  # the header
+                if numbers is None and is_first and not any(map(_is_number, row[1:])):
+                    order, is_first = landmark_columns.order(row[1:], str(file)), False
+                    continue
+                is_first = False
                 if numbers is None:
                     raise DataError(
                         f"{file}, line {rows.line_num}: a file and ten numbers expected, x and y of left eye, right "
                         f"eye, nose, left and right corner of the mouth; got {', '.join(row)[:120]!r}"
                     )
-                yield rows.line_num, row[0], numbers
+                yield rows.line_num, row[0], numbers if order is None else [numbers[place] for place in order]
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{file}: not a CSV file in UTF-8 ({error}); save it as one") from None
 

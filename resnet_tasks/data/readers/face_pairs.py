@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from resnet_tasks.data.examples import Problem
+from resnet_tasks.data.examples import Problem, Split
 from resnet_tasks.data.readers import csv_files
 from resnet_tasks.data.readers.picture_places import Places
 from resnet_tasks.errors import DataError
@@ -85,6 +85,21 @@ def _chosen(total: int, count: int, draws: np.random.RandomState) -> np.ndarray:
         _, first = np.unique(more, return_index=True)
         chosen = more[np.sort(first)]
     return chosen[:count]
+
+
+def contradicted(split: Split) -> np.ndarray:
+    """Returns the pairs `(n, 4)` of a split that say the same of two identities, or the contrary of one."""
+    if split.pairs is None:
+        return np.zeros((0, 4), np.int32)
+    label = split.annotations["label"]
+    agree = label[split.pairs[:, 0]] == label[split.pairs[:, 1]]
+    return split.pairs[agree != (split.pairs[:, 2] == 1)]
+
+
+def of_one_picture(split: Split) -> np.ndarray:
+    """Returns the pairs `(n, 4)` of a split that are of a picture with itself."""
+    pairs = np.zeros((0, 4), np.int32) if split.pairs is None else split.pairs
+    return pairs[pairs[:, 0] == pairs[:, 1]]
 
 
 def find(folder: Path, *, beside: bool) -> tuple[Path | None, tuple[Path, ...]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from resnet_tasks.data.examples import Source, Split
-from resnet_tasks.data.readers import ON_BAD_IMAGE, apply_policy, splits
+from resnet_tasks.data.readers import ON_BAD_IMAGE, apply_policy, face_pairs, splits
 from resnet_tasks.data.readers.boxes import some
 from resnet_tasks.data.readers.identities import Found, Looked, Rules, assemble
 from resnet_tasks.errors import DataError, UsageError
@@ -161,11 +161,18 @@ def one_kind(split: Split) -> str | None:
 
 
 def _lacks(looked: Looked) -> Iterator[str]:
-    """Yields the sentences about what a run will miss: unreadable files, identities of a single picture."""
+    """Yields the sentences about what a run will miss: train, unreadable files, sound pairs, more than one picture."""
     source = looked.source
+    if looked.untrained:
+        yield looked.untrained
     if source.problems:
         named = [f"{problem.file}: {problem.what}" for problem in source.problems]
         yield f"cannot be read and left out: {len(named)}{some(named, '; ')}"
+    for name, split in source.splits.items():
+        if wrong := len(face_pairs.contradicted(split)):
+            yield f"{wrong} pairs of {name} contradict their folders, and count as the list says: run check"
+        if selves := len(face_pairs.of_one_picture(split)):
+            yield f"{selves} pairs of {name} are of a picture with itself, which is always the same: run check"
     for name, identities in looked.names.items():
         alone = [identity for identity, count in Counter(identities).items() if count == 1]
         if alone:

@@ -64,6 +64,7 @@ class Looked:
         empty: Folders of identities without a picture.
         missing: What lists of pairs name and is not there.
         shared: Identities of train whose names are in val or test too, though these are to be others.
+        untrained: Why nobody is trained on, of a source that was not given split by split; empty where somebody is.
     """
 
     source: Source
@@ -71,6 +72,7 @@ class Looked:
     empty: tuple[str, ...] = ()
     missing: tuple[Problem, ...] = ()
     shared: tuple[str, ...] = ()
+    untrained: str = ""
 
 
 @dataclass
@@ -119,11 +121,32 @@ def assemble(parts: Mapping[str, Found], rules: Rules) -> Looked:
             splits=finished,
             problems=tuple(problem for part in parts.values() for problem in part.problems),
             notes=tuple(cut.notes),
+            identities={name: frozenset(of) for name, of in cut.names.items()},
         ),
         names=cut.names,
         empty=tuple(name for part in parts.values() for name in part.empty),
         missing=tuple(problem for part in parts.values() if part.listed for problem in part.listed.missing),
         shared=shared,
+        untrained="" if "train" in cut.splits or "" not in parts else _untrained(parts[""], rules),
+    )
+
+
+def _untrained(part: Found, rules: Rules) -> str:
+    """Returns why a source that is split here has nobody to train on; nothing where its own splits name no train."""
+    if part.sides is not None and "train" not in part.sides:
+        return ""
+    named = set() if part.listed is None else set(part.listed.rows[:, :2].ravel().tolist())
+    if not named:
+        return "no picture is left to train on"
+    if rules.closed:
+        return (
+            f"the pairs of {_file(part)} name all pictures that could be trained on, and these are the test's alone: "
+            "name fewer in the list, or move it away"
+        )
+    count = len({part.identities[place] for place in named})
+    return (
+        f"nobody is left to train on: the pairs of {_file(part)} name all {count} identities, and these are never "
+        "trained on: move the list away, or take data.closed=true"
     )
 
 
@@ -148,9 +171,10 @@ def _sides(part: Found, rules: Rules) -> tuple[list[str | None], tuple[str, ...]
             0.0 if named else rules.test_share,
         )
         sides = [side.get(name) for name in part.identities]
+    said = (how,) if how else ()
     if not named:
-        return sides, (how,)
-    return _with_pairs(part, rules, sides, named, of_pairs), (how, *_of_the_list(part, rules, named, of_pairs))
+        return sides, said
+    return _with_pairs(part, rules, sides, named, of_pairs), (*said, *_of_the_list(part, rules, named, of_pairs))
 
 
 def _with_pairs(

@@ -14,7 +14,8 @@ def disjoint(
     """Splits identities, so that none is in two splits.
 
     In the order of their hashes the first are "test", the next "val": `round(share x identities)`, and at least two
-    where the share is not 0. Where that would leave fewer than two for "train", val goes without, then test.
+    where the share is not 0. Where that would leave fewer than two for "train", val goes without, then test. A group
+    so large that "train" would be left less than half of what the shares leave it is trained on.
 
     Args:
         identities: Of each picture; the others are left alone.
@@ -24,9 +25,11 @@ def disjoint(
         test_share: Of the identities.
 
     Returns:
-        The split of each identity, and the sentence that says how.
+        The split of each identity, and the sentence that says how; an empty one where there are none.
     """
     count = len(set(identities))
+    if not count:
+        return {}, ""
     wanted = {
         name: max(LEAST, round(share * count)) if share else 0
         for name, share in (("test", test_share), ("val", val_share))
@@ -35,19 +38,24 @@ def disjoint(
     for name in ("val", "test"):
         if count - sum(wanted.values()) < LEAST:
             wanted[name] = 0
+    left, least = count, max(LEAST, (count - sum(wanted.values())) // 2)
     units = _units(identities, groups)
     side = {}
     for unit in sorted(units, key=lambda unit: splits._hash(unit, seed)):
         name = next((name for name, number in wanted.items() if number > 0), "train")
+        if left - len(units[unit]) < least:
+            name = "train"
         if name != "train":
             wanted[name] -= len(units[unit])
+            left -= len(units[unit])
         side.update(dict.fromkeys(units[unit], name))
     held = Counter(side.values())
     said = ", ".join(f"{held[name]} for {name}" for name in splits.NAMES if held[name])
     by = "group" if groups else "identity"
     note = f"split by identity, none in two splits: {said}, by a hash of the {by}'s name and split seed {seed}"
     lost = [name for name in asked if not held[name]]
-    return side, note + (f"; {count} are too few for {' and '.join(lost)}" if lost else "")
+    why = f"the {len(units)} groups are too few or too large" if groups else f"{count} are too few"
+    return side, note + (f"; {why} for {' and '.join(lost)}" if lost else "")
 
 
 def _units(identities: Sequence[str], groups: Sequence[str] | None) -> dict[str, list[str]]:

@@ -12,10 +12,17 @@ from resnet_tasks.data import formats
 
 @dataclass(frozen=True)
 class Found:
-    """Where a picture lies; without a path, what was tried, in words."""
+    """Where a picture lies.
+
+    Attributes:
+        path: The file, or `None`.
+        tried: Where else it was sought, in words.
+        guessed: Whether the file only bears its name, and may be meant by another's.
+    """
 
     path: str | None
     tried: tuple[str, ...] = ()
+    guessed: bool = False
 
 
 @dataclass
@@ -59,10 +66,10 @@ class Locator:
             if real:
                 return Found(os.path.join(parent, real))
         alike = self._named(last, any_suffix)
+        places = tuple(os.path.join(folder, name) for folder in starts if os.path.isdir(folder))
         if len(alike) == 1:
-            return Found(alike[0])
+            return Found(alike[0], places, guessed=True)
         count = f"{len(alike)} files" if alike else "no file"
-        places = [os.path.join(folder, name) for folder in starts if os.path.isdir(folder)]
         return Found(None, (*places, f"below {self.root} {count} of the name {last}"))
 
     def pictures(self, folder: str | Path) -> list[str]:

@@ -1,23 +1,18 @@
-"""Which classes masks have: by a file beside them, or by what the masks hold."""
+"""Which classes masks have: by a file beside them, else by what the masks hold."""
 
 import json
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from resnet_tasks.data import formats
 from resnet_tasks.data.examples import LabelMap
 from resnet_tasks.data.masks import IGNORE
-from resnet_tasks.data.readers import color_tables, mask_files
+from resnet_tasks.data.readers import color_tables, mask_files, mask_values
 from resnet_tasks.data.readers.mask_files import Table
-from resnet_tasks.data.readers.pairs_of_masks import MOST_CLASSES, Classes, JpegMask
+from resnet_tasks.data.readers.mask_values import EXAMPLE
+from resnet_tasks.data.readers.pairs_of_masks import MOST_CLASSES, Classes
 from resnet_tasks.errors import DataError, nearest
 
 _KEYS = ("names", "ignore_id", "ids", "colors")
-_EXAMPLE = '{"names": ["road", "car"], "ignore_id": 255}'
-_THREADS = 8
 
 
 def find(masks: Sequence[str], folders: Sequence[Path]) -> tuple[Classes, list[str]]:
@@ -34,13 +29,16 @@ def find(masks: Sequence[str], folders: Sequence[Path]) -> tuple[Classes, list[s
     Raises:
         DataError: Such a file cannot be read or contradicts itself, or masks hold too many values to be of classes.
     """
-    return of_file(masks, folders) or _found(masks)
+    return of_file(masks, folders) or mask_values.classes_of(masks)
 
 
 def of_file(masks: Sequence[str], folders: Sequence[Path]) -> tuple[Classes, list[str]] | None:
     """As `find`; None where there is no file that names classes."""
     for folder in dict.fromkeys(folders):
-        below = {path.name.lower(): path for path in sorted(folder.iterdir(), reverse=True)}
+        try:
+            below = {path.name.lower(): path for path in sorted(folder.iterdir(), reverse=True)}
+        except OSError:  # the folder above the data's may be closed to us
+            continue
         for name, read in _FILES.items():
             if name in below:
                 return read(below[name], masks)
@@ -66,17 +64,32 @@ def of_json(path: Path, masks: Sequence[str]) -> tuple[Classes, list[str]]:
     said = "no value is void" if ignore is None else f"{ignore} is void"
     table = Table(ids, of_colors)
     plain = mask_files.plain_values(ids, len(kept)) and all(map(mask_files.is_plain, masks))
-    return Classes(labels, table.read, plain), [f"{path.name}: {len(labels)} classes, {said}"]
+    return Classes(labels, table.read, plain), [
+        f"{path.name}: {len(labels)} classes, {said}",
+        *_doubts(path, labels, masks),
+    ]
+
+
+def _doubts(path: Path, labels: LabelMap, masks: Sequence[str]) -> Iterator[str]:
+    """Yields what may not be meant of a file that names classes by values."""
+    void = [name for name in labels.names if name.lower() in color_tables.VOID]
+    if void:
+        yield (
+            f"{path.name}: {', '.join(void)} is learnt as a class like any other; where it is what nobody looked at, "
+            "give its value as ignore_id in a classes.json"
+        )
+    if not labels.colors and mask_values.palettes_disagree(masks):
+        yield mask_values.DISAGREE
 
 
 def _checked(path: Path) -> dict:
     try:
         held = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: cannot be read as JSON ({error}); expected {_EXAMPLE}") from None
+        raise DataError(f"{path}: cannot be read as JSON ({error}); expected {EXAMPLE}") from None
 
     def refuse(what: str):
-        raise DataError(f"{path}: {what}; expected {_EXAMPLE}, and optionally ids and colors, one for each name")
+        raise DataError(f"{path}: {what}; expected {EXAMPLE}, and optionally ids and colors, one for each name")
 
     if not isinstance(held, dict) or not isinstance(held.get("names"), list):
         refuse("it has no list of names")
@@ -86,6 +99,7 @@ def _checked(path: Path) -> dict:
     names, ids, colors, ignore = (held.get(key) for key in ("names", "ids", "colors", "ignore_id"))
     if not names or not all(isinstance(name, str) and name.strip() for name in names):
         refuse("names must be text, one or more")
+    color_tables.refuse_same(path, names)
     if len(names) > 256:
         refuse(f"{len(names)} names; values in masks are 0 to 255")
     if ignore is not None and not color_tables.is_byte(ignore):
@@ -113,10 +127,14 @@ def _of_names(path: Path, masks: Sequence[str]) -> tuple[Classes, list[str]]:
     names = [line for line in lines if line and line != "__ignore__"]
     if not 0 < len(names) <= MOST_CLASSES:
         raise DataError(f"{path}: {len(names)} names; a name a line was expected, {MOST_CLASSES} at most")
+    color_tables.refuse_same(path, names)
     ids = {IGNORE: IGNORE} | {value: value for value in range(len(names))}
     labels = LabelMap(tuple(names), source_ids=tuple(range(len(names))))
     plain = all(map(mask_files.is_plain, masks))
-    return Classes(labels, Table(ids).read, plain), [f"{path.name}: {len(names)} classes, {IGNORE} is void"]
+    return Classes(labels, Table(ids).read, plain), [
+        f"{path.name}: {len(names)} classes, {IGNORE} is void",
+        *_doubts(path, labels, masks),
+    ]
 
 
 _FILES = {
@@ -124,79 +142,3 @@ _FILES = {
     "class_names.txt": _of_names,
     **color_tables.FILES,
 }
-
-
-def _found(masks: Sequence[str]) -> tuple[Classes, list[str]]:
-    """Makes classes of the values that masks hold."""
-    with ThreadPoolExecutor(_THREADS) as threads:
-        seen = [each for each in threads.map(_seen, masks) if each]
-    if any(is_color for _, is_color, _ in seen):
-        return _of_found_colors(seen)
-    values = sorted({int(value) for used, _, _ in seen for value in used})
-    if len(values) > MOST_CLASSES or values[-1:] > [255]:
-        raise DataError(f"the masks hold {len(values)} different values, up to {values[-1]}; {_NO_MASKS}")
-    is_binary = values == [0, 255]
-    kept = [value for value in values if value != IGNORE or is_binary]
-    notes = [f"no classes.json: {len(kept)} classes by the values in the masks"]
-    if is_binary:
-        notes.append("the masks hold 0 and 255 alone: 255 is taken as a class, not as void")
-    elif len(kept) < len(values):
-        notes.append("255 in the masks is taken as void")
-    colors = _palette_colors(seen, kept)
-    labels = LabelMap(
-        names=tuple(map(mask_files.hexadecimal, colors)) if colors else tuple(map(str, kept)),
-        source_ids=tuple(kept),
-        colors=tuple(map(mask_files.rgb, colors)),
-    )
-    ids = ({} if is_binary else {IGNORE: IGNORE}) | {value: id for id, value in enumerate(kept)}
-    plain = mask_files.plain_values(ids, len(kept)) and all(map(mask_files.is_plain, masks))
-    return Classes(labels, Table(ids).read, plain), notes
-
-
-_NO_MASKS = (
-    "classes are fewer: are these masks, saved without loss and without smoothed edges? If they are, name the classes "
-    f"in a classes.json beside them: {_EXAMPLE}"
-)
-
-
-def _seen(path: str) -> tuple[list[int], bool, list[int]] | None:
-    """Returns the values that a mask holds, whether they are colours, and their colours in a palette.
-
-    None where it cannot be read.
-    """
-    try:
-        pixels = mask_files.load(path)
-    except (JpegMask, formats.Unreadable):
-        return None
-    if pixels.is_color:
-        grey = pixels.grey()
-        # Grey saved as RGB is taken for grey, unless other masks have colours.
-        return (pixels if grey is None else grey).used()[0].tolist(), grey is None, []
-    used = pixels.used()[0].tolist()
-    palette = pixels.palette
-    inside = palette is not None and all(value < len(palette) for value in used)
-    return used, False, np.asarray(palette)[used].tolist() if inside else []
-
-
-def _palette_colors(seen: Sequence[tuple[list[int], bool, list[int]]], kept: Sequence[int]) -> list[int]:
-    """Returns the colour of each value, if all masks have palettes that agree, and no two values share one."""
-    color: dict[int, int] = {}
-    for used, _, colors in seen:
-        if len(colors) != len(used):
-            return []
-        if any(color.setdefault(value, own) != own for value, own in zip(used, colors, strict=True)):
-            return []
-    found = [color[value] for value in kept]
-    return found if len(set(found)) == len(found) else []
-
-
-def _of_found_colors(seen: Sequence[tuple[list[int], bool, list[int]]]) -> tuple[Classes, list[str]]:
-    found = set()
-    for used, is_color, colors in seen:
-        found.update(used if is_color else colors or [value * 0x010101 for value in used])
-    if len(found) > MOST_CLASSES:
-        raise DataError(f"the masks hold {len(found)} different colours; {_NO_MASKS}")
-    colors = sorted(found)
-    labels = LabelMap(tuple(map(mask_files.hexadecimal, colors)), colors=tuple(map(mask_files.rgb, colors)))
-    table = Table({}, {color: id for id, color in enumerate(colors)}, greys_are_colors=True)
-    return Classes(labels, table.read), [f"no classes.json: {len(colors)} classes by the colours in the masks"]

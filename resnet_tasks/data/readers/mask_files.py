@@ -1,5 +1,6 @@
 """One mask file to ids: grey levels, a palette's indices, or colours by a table."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -80,7 +81,8 @@ class Table:
         known = (used >= 0) & (used < 256)
         known[known] = table[used[known]] != _UNKNOWN
         if not known.all():
-            raise UnknownIds(used[~known].tolist(), counts[~known].sum())
+            hint = "; values are 0 to 255, also what is void" if used[-1] > 255 else ""
+            raise UnknownIds(used[~known].tolist(), counts[~known].sum(), hint)
         return table.astype(np.uint8)[pixels.values]
 
     @cached_property
@@ -121,11 +123,13 @@ def load(path: str) -> Pixels:
     """Reads what a mask file holds.
 
     Raises:
-        JpegMask: It is a JPEG, whatever its name says.
+        JpegMask: It is a JPEG or a lossy WebP, whatever its name says.
         formats.Unreadable: It is broken, no picture, or of a kind that holds no ids.
     """
     try:
         with Image.open(path) as image:
+            if image.format == "WEBP" and _loses(path):
+                raise JpegMask(kind="lossy WebP")
             return _pixels(image)
     except OSError as error:  # Pillow's own, of what is no picture, has the path in it
         said = "not a picture" if isinstance(error, UnidentifiedImageError) else error.strerror or str(error)
@@ -154,6 +158,19 @@ def _pixels(image: Image.Image) -> Pixels:
     if image.mode in ("RGB", "RGBA", "RGBX"):
         return Pixels(_packed(np.asarray(image)), is_color=True)
     raise formats.Unreadable(f"masks are grey, of a palette or in RGB; this is {image.mode}")
+
+
+def _loses(path: str) -> bool:
+    """Whether a WebP has a chunk of pictures with loss, `VP8 ` (RFC 9649, section 2)."""
+    with open(path, "rb") as file:
+        file.seek(12)
+        while len(head := file.read(8)) == 8:
+            kind, size = head[:4], int.from_bytes(head[4:], "little")
+            if kind in (b"VP8 ", b"VP8L"):
+                return kind == b"VP8 "
+            # A frame of an animation has 16 bytes of its own before its chunks; others end on even bytes.
+            file.seek(16 if kind == b"ANMF" else size + size % 2, os.SEEK_CUR)
+    return False
 
 
 def _packed(rgb: np.ndarray) -> np.ndarray:
@@ -194,11 +211,20 @@ def is_plain(path: str | Path) -> bool:
 
 def is_in_color(path: str | Path) -> bool:
     """Whether a file's header says colours; False for what cannot be read."""
+    return _mode(path) in ("RGB", "RGBA", "RGBX")
+
+
+def has_palette(path: str | Path) -> bool:
+    """Whether a file's header says indices of a palette; False for what cannot be read."""
+    return _mode(path) == "P"
+
+
+def _mode(path: str | Path) -> str:
     try:
         with Image.open(path) as image:
-            return image.mode in ("RGB", "RGBA", "RGBX")
+            return image.mode
     except (OSError, *_BROKEN):
-        return False
+        return ""
 
 
 def plain_values(ids: Mapping[int, int], classes: int) -> bool:

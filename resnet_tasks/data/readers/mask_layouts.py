@@ -10,6 +10,7 @@ from pathlib import Path
 from resnet_tasks.data import formats
 from resnet_tasks.data.examples import Source
 from resnet_tasks.data.readers import locate, mask_classes, splits
+from resnet_tasks.data.readers.boxes import some
 from resnet_tasks.data.readers.pairs_of_masks import Pair, assemble
 from resnet_tasks.errors import DataError, UsageError
 
@@ -34,11 +35,13 @@ class Folders:
         split: "train", "val", "test", or None.
         pictures: The folder of the pictures.
         masks: That of the masks; None where a split has none.
+        without: Folders within both that do not count.
     """
 
     split: str | None
     pictures: Path
     masks: Path | None
+    without: frozenset[str] = frozenset()
 
 
 def read(where: Path | str, *, images: str | None = None, split_seed: int = 0, group: str | None = None) -> Source:
@@ -61,9 +64,12 @@ def read(where: Path | str, *, images: str | None = None, split_seed: int = 0, g
         raise UsageError(f"--images {images} does not exist, or is no folder")
     found = find(where, Path(images) if images else None)
     notes, pairs = [], []
+    sided = any(each.split for each in found)
     for each in found:
         of_folder = list(_pairs(where, each))
-        if each.masks is None or not any(pair.mask for pair in of_folder):
+        if sided and not each.split:
+            notes += _unused(of_folder)
+        elif each.masks is None or not any(pair.mask for pair in of_folder):
             notes.append(f"{each.split or 'its pictures'}: {len(of_folder)} pictures without any mask, not used")
         else:
             pairs += of_folder
@@ -73,8 +79,9 @@ def read(where: Path | str, *, images: str | None = None, split_seed: int = 0, g
         pairs = [replace(pair, split=None) for pair in pairs]
     above = [folder for each in found for folder in (each.masks, each.masks and each.masks.parent) if folder]
     masks = [pair.mask for pair in pairs if pair.mask]
+    notes += _shared(pairs)
     classes, said = mask_classes.find(masks, [where, *above, where.resolve().parent])
-    folders = ", ".join(_name(where, each.masks) for each in found if each.masks)
+    folders = ", ".join(_name(where, each.masks) for each in found if each.masks and bool(each.split) is sided)
     return assemble(
         where,
         "masks",
@@ -108,14 +115,15 @@ def find(where: Path, images: Path | None = None) -> list[Folders]:
 
 
 def _search(where: Path) -> list[Folders]:
+    """Returns the folders for splits, and those of no split beside them; else what has no splits."""
     below = _below(where)
-    of_splits = [(split, path) for path in below if (split := splits.split_name(path.name))]
+    of_splits = [(splits.split_name(path.name), path) for path in below]
     within = [(split, _named(path, _PICTURES), _named(path, _MASKS)) for split, path in of_splits]
-    if any(pictures and masks for _, pictures, masks in within):
-        return [Folders(split, pictures, masks) for split, pictures, masks in within if pictures]
+    if any(split and pictures and masks for split, pictures, masks in within):
+        return [Folders(split, pictures, masks) for split, pictures, masks in within if pictures and (split or masks)]
     beside = [(split, path, _beside(path, below)) for split, path in of_splits if _holds(path)]
-    if any(masks for _, _, masks in beside):
-        return [Folders(*each) for each in beside]
+    if any(split and masks for split, _, masks in beside):
+        return [Folders(split, path, masks) for split, path, masks in beside if split or masks]
     pictures, masks = _named(where, _PICTURES), _named(where, _MASKS)
     if pictures and masks:
         return _apart(pictures, masks)
@@ -125,11 +133,14 @@ def _search(where: Path) -> list[Folders]:
 
 
 def _apart(pictures: Path, masks: Path) -> list[Folders]:
-    """Returns the folders for splits within both, or both as they are where the pictures have none."""
-    of_masks = {splits.split_name(path.name): path for path in _below(masks)}
+    """Returns the folders for splits within both and what lies outside of these, or both where there are none."""
+    of_masks = {split: path for path in _below(masks) if (split := splits.split_name(path.name))}
     within = [(splits.split_name(path.name), path) for path in _below(pictures)]
     of_splits = [Folders(split, path, of_masks.get(split)) for split, path in within if split]
-    return of_splits if any(each.masks for each in of_splits) else [Folders(None, pictures, masks)]
+    if not any(each.masks for each in of_splits):
+        return [Folders(None, pictures, masks)]
+    own = frozenset(path.name for path in (*of_masks.values(), *(each.pictures for each in of_splits)))
+    return [*of_splits, Folders(None, pictures, masks, own)]
 
 
 def _below(where: Path) -> list[Path]:
@@ -168,10 +179,14 @@ def _files(folder: Path) -> Iterator[tuple[str, str]]:
 
 def _pairs(where: Path, folders: Folders) -> Iterator[Pair]:
     """Yields the pairs of two folders, in the order in which people sort; then masks that have no picture."""
-    pictures = sorted(_files(folders.pictures), key=lambda each: splits.natural(each[0]))
+
+    def files(folder: Path) -> list[tuple[str, str]]:
+        return [(key, path) for key, path in _files(folder) if key.partition("/")[0] not in folders.without]
+
+    pictures = sorted(files(folders.pictures), key=lambda each: splits.natural(each[0]))
     masks: dict[str, str] = {}
     # Of two masks of one name the one that can hold ids.
-    for key, path in sorted(_files(folders.masks) if folders.masks else (), key=lambda each: _is_lossy(each[1])):
+    for key, path in sorted(files(folders.masks) if folders.masks else (), key=lambda each: _is_lossy(each[1])):
         masks.setdefault(key, path)
     of_picture = matched([key for key, _ in pictures], masks)
     for key, path in pictures:
@@ -184,6 +199,24 @@ def _pairs(where: Path, folders: Folders) -> Iterator[Pair]:
         yield Pair(named, None, masks[key], named, folders.split)
 
 
+def _unused(pairs: Sequence[Pair]) -> Iterator[str]:
+    """Yields the sentence on pictures that lie outside of the splits' folders."""
+    pictures = [pair.name for pair in pairs if pair.picture]
+    if pictures:
+        yield f"in no split's folder, and not used: {len(pictures)} pictures{some(pictures)}"
+
+
+def _shared(pairs: Sequence[Pair]) -> Iterator[str]:
+    """Yields the sentence on pictures whose names differ in their suffix alone, and which so have one mask."""
+    names: dict[str, list[str]] = defaultdict(list)
+    for pair in pairs:
+        if pair.picture and pair.mask:
+            names[pair.mask].append(pair.name)
+    shared = [" = ".join(held) for held in names.values() if len(held) > 1]
+    if shared:
+        yield f"pictures of one name have the same mask: {len(shared)} times{some(shared)}"
+
+
 def _is_lossy(path: str) -> bool:
     return path.lower().endswith(_LOSSY)
 
@@ -191,8 +224,8 @@ def _is_lossy(path: str) -> bool:
 def matched(pictures: Sequence[str], masks: Mapping[str, str]) -> dict[str, str]:
     """Returns the mask of each picture that has one, both by their names without suffix.
 
-    One of the same name; else one with an ending behind it (`a_L`, `a_mask`); else one of the same file name in another
-    folder, where there is but one.
+    One of the same name; else one with an ending behind it (`a_L`, `a_mask`, `a.jpg` of the mask `a.jpg.png`); else one
+    of the same file name in another folder, where there is but one.
     """
     found = {key: key for key in pictures if key in masks}
     taken = set(found.values())
@@ -213,7 +246,8 @@ def matched(pictures: Sequence[str], masks: Mapping[str, str]) -> dict[str, str]
 
 
 def _plain(key: str) -> str:
-    return _ENDINGS.sub("", key)
+    stem, suffix = os.path.splitext(key)
+    return _ENDINGS.sub("", stem if suffix.lower() in formats.SUFFIXES else key)
 
 
 def _last(key: str) -> str:

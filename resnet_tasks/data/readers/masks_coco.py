@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from resnet_tasks.data.examples import LabelMap, Source
+from resnet_tasks.data.examples import LabelMap, Source, Split
 from resnet_tasks.data.formats import Unreadable
 from resnet_tasks.data.readers import coco, coco_layout, coco_shapes, sizes
 from resnet_tasks.data.readers.coco_layout import AnnotationFile
@@ -70,7 +70,7 @@ def read(where: Path | str, *, images: str | None = None, split_seed: int = 0, g
         pairs += _pairs(file, document, things, locator, coco_layout.places(file, root, images))
         astray -= sum(len(things.get(coco._key(entry["id"]), ())) for entry in document["images"])
     named = ", ".join(file.path.relative_to(folder).as_posix() for file in files)
-    return assemble(
+    source = assemble(
         where,
         "coco",
         pairs,
@@ -78,6 +78,28 @@ def read(where: Path | str, *, images: str | None = None, split_seed: int = 0, g
         split_seed=split_seed,
         group=group,
         notes=(f"COCO's JSON ({named}): {len(labels) - 1} classes and background", *_said(pairs, astray)),
+    )
+    return source if 0 in ids.values() else _without_unseen(source)
+
+
+def _without_unseen(source: Source) -> Source:
+    """Takes the background that no category names away again where the things of all pictures cover it."""
+    pixels = np.sum([split.annotations["pixels"].sum(axis=0) for split in source.splits.values()], axis=0)
+    if not np.any(pixels) or pixels[0]:
+        return source
+    labels = LabelMap(source.labels.names[1:], source.labels.source_ids[1:])
+    ids = np.arange(-1, len(labels))  # of a background that is nowhere
+
+    def without(split: Split) -> Split:
+        held = split.annotations
+        annotations = {**held, "present": held["present"][:, 1:], "pixels": held["pixels"][:, 1:]}
+        return replace(split, annotations=annotations, masks=split.masks and split.masks.relabelled(ids))
+
+    return replace(
+        source,
+        labels=labels,
+        splits={name: without(split) for name, split in source.splits.items()},
+        notes=(*source.notes, "things cover all pictures: there is no background"),
     )
 
 

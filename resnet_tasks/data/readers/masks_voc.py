@@ -18,7 +18,9 @@ NAMES = (
     *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
     *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
-_MASKS, _PICTURES, _DEVKIT = "segmentationclass", ("jpegimages", "images"), "VOCdevkit"
+# SBD's masks (Hariharan et al. 2011) as they are spread, and its list: VOC's train with what else was annotated later.
+_MASKS, _MORE_MASKS, _MORE = "segmentationclass", "segmentationclassaug", ("trainaug", "train_aug")
+_PICTURES, _DEVKIT = ("jpegimages", "images"), "VOCdevkit"
 
 
 def color(index: int) -> tuple[int, int, int]:
@@ -85,7 +87,7 @@ def has_files(where: Path) -> bool:
 
 def _parts(where: Path) -> list[Path]:
     inside = where / _DEVKIT if (where / _DEVKIT).is_dir() else where
-    return [path for path in (where, *_below(inside)) if _folder(path, (_MASKS,))]
+    return [path for path in (where, *_below(inside)) if _folder(path, (_MASKS, _MORE_MASKS))]
 
 
 def _below(where: Path) -> list[Path]:
@@ -119,7 +121,7 @@ def _pairs(where: Path, part: Path, images: str | None, notes: list[str]) -> tup
     pairs = []
     for key, split in listed or [(key, None) for key in sorted(masks, key=splits.natural)]:
         picture, mask = locator.find(key, [folder], any_suffix=True).path, masks.get(key)
-        mask_name = f"{prefix}SegmentationClass/{os.path.basename(mask) if mask else f'{key}.png'}"
+        mask_name = f"{prefix}{Path(mask).relative_to(part).as_posix() if mask else f'SegmentationClass/{key}.png'}"
         name = (
             f"{prefix}{folder.name}/{os.path.basename(picture or f'{key}.jpg')}" if picture or not mask else mask_name
         )
@@ -128,9 +130,9 @@ def _pairs(where: Path, part: Path, images: str | None, notes: list[str]) -> tup
 
 
 def _masks(part: Path) -> dict[str, str]:
-    """Returns the masks by their ids, their names without suffix."""
-    folder = _folder(part, (_MASKS,))
-    files = sorted(folder.iterdir() if folder else ())
+    """Returns the masks by their ids, their names without suffix; VOC's own before SBD's."""
+    folders = [folder for name in (_MORE_MASKS, _MASKS) if (folder := _folder(part, (name,)))]
+    files = [path for folder in folders for path in sorted(folder.iterdir())]
     return {
         locate.composed(path.stem): str(path)
         for path in files
@@ -141,19 +143,26 @@ def _masks(part: Path) -> dict[str, str]:
 def _listed(part: Path, prefix: str, masks: Collection[str], notes: list[str]) -> Iterator[tuple[str, str | None]]:
     """Yields the ids in the lists of `ImageSets/Segmentation`, each with its split, None for one of train and val.
 
-    `trainval.txt` makes up for the one of train and val that is missing. A list of which no picture has a mask, as
-    that of VOC's own test pictures, is passed by.
+    `trainval.txt` makes up for the one of train and val that is missing; SBD's `trainaug.txt` stands for train if all
+    of it have masks. A list of which no picture has a mask, as that of VOC's own test pictures, is passed by.
     """
     sides: dict[str | None, list[str]] = {}
     both: list[str] = []
+    more: list[str] = []
     for path in sorted((part / "ImageSets" / "Segmentation").glob("*.txt")):
         ids = [line.rpartition("/")[2] for line in voc_layout._lines(path)]
         if masks and not set(ids) & set(masks):
             notes.append(f"{prefix}ImageSets/Segmentation/{path.name}: none of its {len(ids)} has a mask, not used")
         elif path.stem.lower() == voc_layout.TRAINVAL:
             both = ids
+        elif path.stem.lower() in _MORE:
+            more = ids
         elif split := splits.split_name(path.stem):
             sides.setdefault(split, []).extend(ids)
+        else:
+            notes.append(f"{prefix}ImageSets/Segmentation/{path.name}: no list of train, val or test, not used")
+    if more:
+        notes += _with_more(sides, more, masks, f"{prefix}ImageSets/Segmentation")
     missing = [name for name in ("train", "val") if name not in sides]
     taken = {key for name in ("train", "val") for key in sides.get(name, ())}
     rest = [key for key in both if key not in taken]
@@ -163,3 +172,19 @@ def _listed(part: Path, prefix: str, masks: Collection[str], notes: list[str]) -
         # Beside a list of test pictures it is all there is to learn of.
         sides["train" if "test" in sides else None] = rest
     yield from ((key, split) for split, ids in sides.items() for key in ids)
+
+
+def _with_more(
+    sides: dict[str | None, list[str]], more: Sequence[str], masks: Collection[str], folder: str
+) -> Iterator[str]:
+    """Puts SBD's list in the place of train's, and yields what is said of it."""
+    lacking = sum(key not in masks for key in more)
+    if "train" in sides and lacking:
+        yield f"{folder}: train.txt is used; {lacking} of the {len(more)} of trainaug.txt have no mask"
+        return
+    held = {key for name in ("val", "test") for key in sides.get(name, ())}
+    kept = [key for key in more if key not in held]
+    out = f"; {len(more) - len(kept)} of them are in val or test, and stay there" if len(kept) < len(more) else ""
+    instead = f" in place of the {len(sides['train'])} of train.txt" if "train" in sides else ""
+    sides["train"] = kept
+    yield f"{folder}/trainaug.txt: its {len(more)} are train{instead}{out}"

@@ -20,6 +20,8 @@ from resnet_tasks.errors import DataError
 
 # The kinds of broken pairs: what is said of one begins with its kind and a colon.
 KINDS = ("no mask", "no picture", "size", "ids", "jpeg", "unreadable")
+# How a note begins that `check` shows as a warning.
+DOUBT = "look at the masks: "
 MOST_CLASSES = 255  # ids fill a byte, and one of its values is `IGNORE`
 _THREADS = 8  # decoding holds a processor, files wait for the disk
 _SHARES = 12  # classes in a note
@@ -42,10 +44,11 @@ class UnknownIds(DataError):
 
 
 class JpegMask(DataError):
-    """A mask saved as JPEG, which blurs ids into others."""
+    """A mask saved as JPEG, or in another `kind` of file that blurs ids into others."""
 
-    def __init__(self, file: str = "the mask"):
-        super().__init__(f"{file} is saved as JPEG, which blurs ids into others; save masks as PNG")
+    def __init__(self, kind: str = "JPEG"):
+        self.kind = kind
+        super().__init__(f"the mask is saved as {kind}, which blurs ids into others; save masks as PNG")
 
 
 @dataclass(frozen=True)
@@ -237,8 +240,8 @@ def _read(pair: Pair, classes: Classes) -> tuple[tuple[int, int], np.ndarray] | 
         ids = classes.read(pair.mask)
     except UnknownIds as error:
         return f"ids: {called} holds {error}"
-    except JpegMask:
-        return f"jpeg: {called} is saved as JPEG, which blurs ids into others; save it as PNG"
+    except JpegMask as error:
+        return f"jpeg: {called} is saved as {error.kind}, which blurs ids into others; save it as PNG"
     except (formats.Unreadable, OSError) as error:
         return f"unreadable: {called}: {error}"
     pixels = np.bincount(ids.ravel(), minlength=IGNORE + 1)

@@ -53,7 +53,8 @@ def read_segmentation(
 
     Raises:
         UsageError: A path does not exist, an argument is none of the above, or a folder is of two formats.
-        DataError: No pictures, no class on any, or more unreadable files or broken pairs than are allowed.
+        DataError: No pictures, no class on any, a single class, or more unreadable files or broken pairs than are
+            allowed.
     """
     if on_bad_image not in ON_BAD_IMAGE:
         raise UsageError(f"on_bad_image: {', '.join(ON_BAD_IMAGE)} expected, not {on_bad_image!r}")
@@ -151,6 +152,11 @@ def _refuse_nothing(source: Source) -> None:
         raise DataError(f"{source.where}: no picture with a mask found")
     if not any(split.annotations["present"].any() for split in source.splits.values()):
         raise DataError(f"{source.where}: all masks are void, no pixel is of a class")
+    if len(source.labels) == 1:
+        raise DataError(
+            f"{source.where}: one class only ({source.labels.names[0]!r}); a segmenter needs two or more: give what is "
+            "not of it a class too, and not void"
+        )
 
 
 def _lacks(source: Source) -> Iterator[str]:

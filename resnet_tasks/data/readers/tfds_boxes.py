@@ -5,7 +5,7 @@ Such a data set has a picture and a sequence of things, each with a `bbox` (frac
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -68,8 +68,6 @@ def read(where: str, *, data_dir: str | None = None, split_seed: int = 0, group:
             used.append(name)
         else:
             notes.append(f"its split {theirs!r} has no boxes and is not used")
-    if used == ["train"]:
-        pictures = [replace(picture, split=None) for picture in pictures]
     if builder.name in _FROM_ONE:
         notes.append("its corners are VOC's, counted from 1: left and top are taken one pixel less")
     names = tuple(builder.info.features[keys.things].feature["label"].names)

@@ -144,19 +144,22 @@ def _picture(
             lost.append(Problem(name, f"{called}: no box, {', '.join(_CORNERS)} expected"))
         else:
             rows.append(Row(thing.box, thing.name, called, crowd=thing.difficult))
-    return Picture(name, found.path, tuple(rows), each.split, annotated_hw=annotation.size_hw, tried=found.tried)
+    size_hw, tried = annotation.size_hw, found.tried
+    return Picture(name, found.path, tuple(rows), each.split, None, size_hw, tried=tried, guessed=found.guessed)
 
 
 def _found(each: Listed, filename: str, images: str | None, locator: Locator) -> Found:
     """Seeks the picture of an XML file by the file's own name, as VOC does, then by the one that stands in it."""
     places = [*([Path(images)] if images else []), *each.places]
     tried: tuple[str, ...] = ()
+    guess = None
     for name, any_suffix in ((each.id, True), (each.id.rpartition("/")[2], True), (filename, False)):
         found = locator.find(name, places, any_suffix=any_suffix) if name else Found(None)
-        if found.path:
+        if found.path and name == each.id and not found.guessed:
             return found
+        guess = guess or found.path
         tried += tuple(place for place in found.tried if place not in tried)
-    return Found(None, tried)
+    return Found(guess, tried, guessed=guess is not None)
 
 
 def _categories(pictures: Sequence[Picture]) -> Categories:

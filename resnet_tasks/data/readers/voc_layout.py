@@ -4,7 +4,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from resnet_tasks.data.examples import Problem
@@ -80,8 +80,6 @@ def find(root: Path) -> Layout:
             f"{root}: some of {', '.join(part.name for part in parts)} have lists of their splits in ImageSets/Main, "
             "others none; give all of them lists, or name each part: --data train=FOLDER --data val=FOLDER"
         )
-    if {each.split for each in found} == {"train"}:
-        found = [replace(each, split=None) for each in found]
     return Layout(tuple(found), tuple(problems), tuple(notes), any(by_lists))
 
 
@@ -128,9 +126,13 @@ def _xml_files(part: Path) -> dict[str, Path]:
 
 
 def _by_folders(files: dict[str, Path]) -> dict[str, tuple[str | None, ...]]:
-    """Returns each file's split by the first of its folders; what lies outside of them is then in none."""
+    """Returns each file's split by the first of its folders; what lies outside of them is then in none.
+
+    Without one for training they are splits only where all files lie in such folders.
+    """
     sides = {key: splits.split_name(key.partition("/")[0]) if "/" in key else None for key in files}
-    return {key: (split if "train" in sides.values() else None,) for key, split in sides.items()}
+    own = "train" in sides.values() or all(sides.values())
+    return {key: (split if own else None,) for key, split in sides.items()}
 
 
 def _by_lists(

@@ -3,7 +3,7 @@
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from resnet_tasks.data import formats
@@ -77,8 +77,6 @@ def find(where: Path, images: str | None = None) -> Layout:
     if not entries:
         listed = finder.by_folders()
     _check(where, listed, finder)
-    if {each.split for each in listed} == {"train"}:
-        listed = [replace(each, split=None) for each in listed]
     names, said = _names(config, listed)
     by = config.path.name if config.path else "its lists of pictures" if lists else "the names of its folders"
     notes = [f"YOLO, by {by}: {said}", *notes, *_twice(listed)]
@@ -161,7 +159,8 @@ class _Finder:
     def _listed(self, path: str, split: str | None) -> Listed:
         places = self._label_places(path)
         self.sought = self.sought or places[0]
-        label = next((place for place in places if os.path.isfile(place)), None)
+        written = (os.path.splitext(place)[0] + suffix for place in places for suffix in (".txt", ".TXT"))
+        label = next((place for place in written if os.path.isfile(place)), None)
         return Listed(self._name(path), path, label, split)
 
     def _label_places(self, path: str) -> list[str]:
@@ -182,13 +181,25 @@ class _Finder:
         if in_labels and os.path.isdir(in_labels):
             for file in sorted(os.listdir(in_labels), key=splits.natural):
                 stem, suffix = os.path.splitext(file)
-                if suffix == ".txt" and file not in yolo_config.NAME_FILES and stem not in stems:
+                label = os.path.join(in_labels, file)
+                is_label = suffix.lower() == ".txt" and file not in yolo_config.NAME_FILES
+                if is_label and stem not in stems and not _is_prose(label):
                     picture = os.path.join(folder, stem)
                     tried = (f"{picture}.jpg", "and other suffixes")
-                    yield Listed(self._name(picture), None, os.path.join(in_labels, file), split, tried)
+                    yield Listed(self._name(picture), None, label, split, tried)
 
     def _name(self, path: str) -> str:
         return locate.composed(Path(os.path.relpath(path, self._root)).as_posix())
+
+
+def _is_prose(path: str) -> bool:
+    """Whether a file has text, and no line that begins with a number, as a README has."""
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig", errors="replace")
+    except OSError:
+        return False
+    words = [line.split()[0] for line in text.splitlines() if line.strip()]
+    return bool(words) and not any(word.lstrip("+-")[:1].isdecimal() for word in words)
 
 
 def _in_labels(folder: str) -> str | None:
