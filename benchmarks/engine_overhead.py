@@ -23,7 +23,7 @@ import tensorflow as tf
 
 from resnet_tasks import backbones
 from resnet_tasks.classification import Classifier
-from resnet_tasks.engine.convolutions import products_are_faster, set_convolutions
+from resnet_tasks.engine.convolutions import on_cpus_alone, set_convolutions
 from resnet_tasks.engine.norms import set_norms
 from resnet_tasks.engine.optimizers import make_optimizer
 from resnet_tasks.engine.settings import TrainSettings
@@ -75,7 +75,7 @@ class Engine:
         strategy = tf.distribute.get_strategy()
         net = network()
         set_norms(net, synchronized=False, frozen=False, fused=fused)
-        set_convolutions(net, by_products=products_are_faster())
+        set_convolutions(net, fewer_products=on_cpus_alone())
         self.step = TrainStep(net, make_optimizer(SETTINGS), strategy, SETTINGS)
         self.data = batches()
 

@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from resnet_tasks import backbones
 from resnet_tasks.classification import Classifier
-from resnet_tasks.engine.convolutions import products_are_faster, set_convolutions
+from resnet_tasks.engine.convolutions import on_cpus_alone, set_convolutions
 from resnet_tasks.engine.norms import set_norms
 from resnet_tasks.engine.optimizers import make_optimizer
 from resnet_tasks.engine.settings import TrainSettings
@@ -55,7 +55,7 @@ def engine(net: Classifier, images, labels):
     """A step of the engine."""
     settings = TrainSettings(epochs=1, batch_size=len(images), lr=0.01, weight_decay=1e-4)
     set_norms(net, synchronized=False, frozen=False, fused=True)
-    set_convolutions(net, by_products=products_are_faster())
+    set_convolutions(net, fewer_products=on_cpus_alone())
     step = TrainStep(net, make_optimizer(settings), tf.distribute.get_strategy(), settings)
     targets = {"label": tf.constant(labels, tf.int32), "weight": tf.ones(len(images))}
     batch = ((tf.constant(images), targets),)

@@ -28,7 +28,7 @@ import tensorflow as tf
 
 from resnet_tasks import backbones
 from resnet_tasks.detection import RetinaNet
-from resnet_tasks.engine.convolutions import products_are_faster, set_convolutions
+from resnet_tasks.engine.convolutions import on_cpus_alone, set_convolutions
 from resnet_tasks.engine.finetune import freeze, frozen_levels
 from resnet_tasks.engine.norms import set_norms
 from resnet_tasks.engine.optimizers import make_optimizer
@@ -87,7 +87,7 @@ def engine(side: int, images, boxes, labels, published: bool = False):
         epochs=1, batch_size=len(images), lr=RATE, optimizer="adamw", freeze="C2" if published else None
     )
     set_norms(net, synchronized=False, frozen=published, fused=True)
-    set_convolutions(net, by_products=products_are_faster())
+    set_convolutions(net, fewer_products=on_cpus_alone())
     step = TrainStep(net, make_optimizer(settings), tf.distribute.get_strategy(), settings)
     if published:
         freeze(net, frozen_levels(net, settings, 0), norms=True)

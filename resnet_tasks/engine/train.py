@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from resnet_tasks.engine import logs, together
 from resnet_tasks.engine.checkpoints import Checkpoints, Progress
-from resnet_tasks.engine.convolutions import products_are_faster, set_convolutions
+from resnet_tasks.engine.convolutions import on_cpus_alone, set_convolutions
 from resnet_tasks.engine.draw import grid
 from resnet_tasks.engine.evaluate import Evaluator, distributed
 from resnet_tasks.engine.failures import meaning
@@ -60,7 +60,7 @@ class Trainer:
             set_norms(
                 self.model, synchronized=settings.sync_norms, frozen=settings.freeze_norms, fused=not settings.xla
             )
-            set_convolutions(self.model, by_products=not settings.xla and products_are_faster())
+            set_convolutions(self.model, fewer_products=not settings.xla and on_cpus_alone())
             self.step = TrainStep(self.model, make_optimizer(settings), strategy, settings)
         self._frozen: tuple[str, ...] = ()
         self.checkpoints = Checkpoints(folder.checkpoints, self.step)
@@ -291,6 +291,7 @@ class Trainer:
         if self.checkpoints.has("best"):
             self.checkpoints.restore("best")
         set_norms(self.model, synchronized=False, frozen=self.settings.freeze_norms)
+        set_convolutions(self.model, fewer_products=False)
         with averaged(self.step):
             self._settle()
             part = self.folder.path / ".model.part.keras"

@@ -1,9 +1,8 @@
-"""A convolution forward and backward: its kernel's gradient as products of matrices, over TensorFlow's own.
+"""A convolution forward and backward: by Winograd's way, as the engine has it on CPUs, over TensorFlow's own kernels.
 
-    python benchmarks/convolution_gradients.py [--rounds 8]
+    python benchmarks/convolutions.py [--rounds 8]
 
-The shapes are of a RetinaNet's step on two pictures of 512 pixels, and of a classifier's on 16 of 224.  The engine
-takes the products on CPUs with AVX2 and without AVX-512 (engine/convolutions.py); here they are measured on any.
+The shapes are of a RetinaNet's step on two pictures of 512 pixels, and of a ResNet-50's on 16 of 224.
 """
 
 import argparse
@@ -22,24 +21,25 @@ import tensorflow as tf
 from resnet_tasks.engine.convolutions import set_convolutions
 from resnet_tasks.engine.run_folder import environment
 
-SHAPES = {  # batch, side, channels in and out, kernel
-    "head, P3, to 80 classes": (2, 64, 256, 720, 3),
-    "head, P3": (2, 64, 256, 256, 3),
-    "head, P4": (2, 32, 256, 256, 3),
-    "stage 1": (2, 128, 64, 64, 3),
-    "stage 2, 1x1": (2, 64, 128, 512, 1),
-    "stage 3": (2, 32, 256, 256, 3),
-    "classifier, stage 1": (16, 56, 64, 64, 3),
-    "classifier, stage 3": (16, 14, 256, 256, 3),
+SHAPES = {  # batch, side, channels in and out
+    "head, P3, to 80 classes": (2, 64, 256, 720),
+    "head, P3": (2, 64, 256, 256),
+    "head, P4": (2, 32, 256, 256),
+    "head, P5": (2, 16, 256, 256),
+    "detector, stage 2": (2, 64, 128, 128),
+    "detector, stage 4": (2, 16, 512, 512),
+    "classifier, stage 2": (16, 28, 128, 128),
+    "classifier, stage 3": (16, 14, 256, 256),
+    "classifier, stage 4": (16, 7, 512, 512),
 }
 
 
-def step(batch: int, side: int, channels: int, filters: int, kernel: int, by_products: bool):
+def step(batch: int, side: int, channels: int, filters: int, fewer_products: bool):
     """A compiled forward and backward pass of one convolution."""
     image = keras.Input((side, side, channels))
-    convolution = keras.layers.Conv2D(filters, kernel, padding="same")
+    convolution = keras.layers.Conv2D(filters, 3, padding="same")
     model = keras.Model(image, convolution(image))
-    set_convolutions(model, by_products=by_products)
+    set_convolutions(model, fewer_products=fewer_products)
     images = tf.random.normal((batch, side, side, channels))
 
     @tf.function(autograph=False)
@@ -58,14 +58,14 @@ def main() -> None:
     options = parser.parse_args()
     speeds = {}
     for name, shape in SHAPES.items():
-        steps = {by_products: step(*shape, by_products=by_products) for by_products in (False, True)}
+        steps = {fewer_products: step(*shape, fewer_products=fewer_products) for fewer_products in (False, True)}
         ratios = []
         for number in range(options.rounds + 1):
             seconds = {}
-            for by_products, run in steps.items() if number % 2 else reversed(steps.items()):
+            for fewer_products, run in steps.items() if number % 2 else reversed(steps.items()):
                 start = time.perf_counter()
                 run()[1].numpy()
-                seconds[by_products] = time.perf_counter() - start
+                seconds[fewer_products] = time.perf_counter() - start
             ratios.append(seconds[False] / seconds[True])
         speeds[name] = round(statistics.median(ratios[1:]), 3)  # the first round traces
         print(f"{name} {shape}: {speeds[name]:.2f} times the speed", flush=True)
