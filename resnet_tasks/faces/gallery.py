@@ -17,7 +17,7 @@ SLACK = 1e-3  # by which a length may differ from 1: float16 rounds so
 AT_ONCE = 1 << 24  # numbers that are looked at at a time
 MOST_SCORES = 1 << 24  # similarities in memory at a time
 LARGE = 1 << 22  # numbers from which a search is worth a thread for each core
-RESIDENT = 1 << 30  # bytes of embeddings that stay in memory; those of a file beyond them come from it at each search
+RESIDENT = 3 << 29  # bytes of embeddings that stay in memory; those of a file beyond them come from it at each search
 
 
 @dataclass(frozen=True, eq=False)
