@@ -37,7 +37,7 @@ TO_TILE = np.array(  # the paper's A transposed
 
 
 def convolve(images, kernel):
-    """`tf.nn.conv2d(images, kernel, 1, "SAME")`, but for rounding: some 1e-5 of the largest output.
+    """`tf.nn.conv2d(images, kernel, 1, "SAME")`, but for rounding, which stays below 1e-4 of the largest output.
 
     Args:
         images: float32 `(batch, height, width, in)`; all but the batch known when it is traced.
@@ -79,7 +79,7 @@ def _picture_sums(images):
     _, height, width, channels = images.shape
     high, wide = tiled(height), tiled(width)
     # A tile's six rows are the four of its own place, behind a row of padding, and the first two of the next one's:
-    # slices of what is cut in fours, which is six times as fast as slices of every fourth row.
+    # slices of what is cut in fours, which are copied whole; slices of every fourth row go number by number.
     images = tf.pad(images, [[0, 0], [1, high + 3 - height], [1, wide + 3 - width], [0, 0]])
     fours = tf.reshape(images, (-1, high // TILE + 1, TILE, wide + TILE, channels))
     down = _along(OF_PICTURE, [fours[:, :-1, row] for row in range(4)] + [fours[:, 1:, row] for row in range(2)])
